@@ -1,0 +1,397 @@
+"""Values that every layer may name: requests, routes, usage, money, secrets, failures.
+
+Nothing here does I/O or reads a clock. Times named `*_at` are seconds: of the wall clock (Unix
+time, UTC) where the docstring says so, otherwise of the monotonic clock that the caller uses.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from typing import Any, NewType, NoReturn
+
+NanoUSD = NewType("NanoUSD", int)
+"""An amount of money in integer billionths of a US dollar."""
+
+NANO_PER_USD = 1_000_000_000
+
+
+def usd(amount: NanoUSD) -> Decimal:
+    """The exact amount in US dollars."""
+    return Decimal(amount) / NANO_PER_USD
+
+
+class Secret:
+    """A string that cannot be printed, logged, pickled or put into JSON by accident.
+
+    `reveal()` is the one way to its text; a search for that word finds every use.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled")
+
+
+class SignalboxError(Exception):
+    """The base of the errors that this package raises on purpose."""
+
+
+class ActorCrashed(SignalboxError):
+    """The actor died with this message in hand; the message is not delivered again."""
+
+
+class MailboxFull(SignalboxError):
+    """`tell` found no room; the message was not taken."""
+
+
+class StoreUnavailable(SignalboxError):
+    """The database could not do what was asked just now; what was asked is not lost by itself."""
+
+
+class ProviderProtocolError(SignalboxError):
+    """A provider's bytes are not what its wire format allows. The only error a decoder raises."""
+
+
+class UnsupportedParameter(SignalboxError):
+    """A route cannot carry a field that changes the meaning of the request."""
+
+    def __init__(self, param: str, why: str) -> None:
+        super().__init__(f"{param}: {why}")
+        self.param = param
+        self.why = why
+
+
+class FailureKind(StrEnum):
+    """What went wrong with an attempt, by what follows from it (`machines/decisions.py`)."""
+
+    RATE_LIMITED = "rate_limited"
+    """429 that waiting heals: the key is used up for now."""
+    REQUEST_TOO_LARGE_FOR_QUOTA = "request_too_large_for_quota"
+    """429 that waiting does not heal: the request alone is over the key's limit."""
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    """The key's account has no money or quota left (402, OpenAI's `insufficient_quota`)."""
+    KEY_REJECTED = "key_rejected"
+    """The answer speaks of the key itself: unknown, revoked, malformed."""
+    MODEL_FORBIDDEN = "model_forbidden"
+    """403 about the model or the region: this key may not use this model."""
+    MODEL_UNKNOWN = "model_unknown"
+    """404: the provider does not know the model that the configuration names."""
+    CONTEXT_LENGTH = "context_length"
+    """The prompt is longer than the model's context."""
+    CONTENT_POLICY = "content_policy"
+    """The provider refuses the content."""
+    INVALID_REQUEST = "invalid_request"
+    """400, 413, 422: the request itself is wrong; it would be wrong anywhere."""
+    UNSUPPORTED_PARAMETER = "unsupported_parameter"
+    """The route cannot carry a field that changes the meaning; nothing was sent."""
+    SERVER_ERROR = "server_error"
+    """500 and other 5xx."""
+    OVERLOADED = "overloaded"
+    """503, 529: the provider asks for patience."""
+    CONNECT_FAILED = "connect_failed"
+    """No connection: refused, unreachable, DNS, TLS."""
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECTION_LOST = "connection_lost"
+    """The connection ended or was reset before the answer was whole."""
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    RESPONSE_TIMEOUT = "response_timeout"
+    PROTOCOL_ERROR = "protocol_error"
+    """Bytes that are not the wire format."""
+    STREAM_ERROR = "stream_error"
+    """An error event inside a 200 stream that fits no class above."""
+    EMPTY_ANSWER = "empty_answer"
+    """A 200 without any content whose finish reason does not explain it."""
+    TRUNCATED = "truncated"
+    """The bytes ended without a finish reason."""
+    INTERNAL = "internal"
+    """The gateway's own fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed. `message` is the provider's own words, capped, without secrets."""
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+    """Seconds that the provider asks to wait, whatever header or body field said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens in disjoint classes: every token is counted in exactly one. None: not said."""
+
+    prompt: int | None = None
+    """Input tokens that were neither read from nor written to a prompt cache."""
+    cached_read: int | None = None
+    cache_write: int | None = None
+    completion: int | None = None
+    """Output tokens without reasoning."""
+    reasoning: int | None = None
+    estimated: bool = False
+    """True where the provider reported nothing and the gateway estimated from characters."""
+
+    @property
+    def input_total(self) -> int | None:
+        if self.prompt is None:
+            return None
+        return self.prompt + (self.cached_read or 0) + (self.cache_write or 0)
+
+    @property
+    def output_total(self) -> int | None:
+        if self.completion is None:
+            return None
+        return self.completion + (self.reasoning or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens; None: unknown (never zero).
+
+    `cached_read` and `cache_write` fall back to `input`, `reasoning` is charged as `output`.
+    """
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    source: str = "config"
+    """Where the price comes from, with its version, as the ledger keeps it."""
+
+    @property
+    def known(self) -> bool:
+        return self.input is not None and self.output is not None
+
+    def cost(self, usage: Usage) -> NanoUSD | None:
+        """The price of `usage`, rounded once, half up; None where price or usage is unknown."""
+        if self.input is None or self.output is None:
+            return None
+        if usage.prompt is None or usage.completion is None:
+            return None
+        read = self.input if self.cached_read is None else self.cached_read
+        write = self.input if self.cache_write is None else self.cache_write
+        per_million = (
+            self.input * usage.prompt
+            + read * (usage.cached_read or 0)
+            + write * (usage.cache_write or 0)
+            + self.output * (usage.completion + (usage.reasoning or 0))
+        )
+        nano = per_million * (NANO_PER_USD // 1_000_000)
+        return NanoUSD(int(nano.quantize(Decimal(1), rounding=ROUND_HALF_UP)))
+
+
+class Strategy(StrEnum):
+    """How the routes of a model are ranked."""
+
+    CHEAP = "cheap"
+    FAST = "fast"
+    THROUGHPUT = "throughput"
+    RELIABLE = "reliable"
+    BALANCED = "balanced"
+
+
+STRATEGY_WORDS: Mapping[str, Strategy] = {
+    **{strategy.value: strategy for strategy in Strategy},
+    "cheapest": Strategy.CHEAP,
+    "fastest": Strategy.FAST,
+    "price": Strategy.CHEAP,
+    "latency": Strategy.FAST,
+}
+"""Every word that names a strategy; the last two are OpenRouter's `sort`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Retries after the first try, per route, across its keys. Delays in seconds."""
+
+    attempts: int = 2
+    base_delay: float = 0.4
+    backoff: float = 2.0
+    max_delay: float = 4.0
+    max_wait: float = 30.0
+    """The longest wait for a rate-limited key when nothing else is left."""
+    max_attempts_total: int = 12
+    """Bounds all upstream calls of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_token` and `idle` are for streams, `response` for whole answers."""
+
+    connect: float = 5.0
+    first_token: float = 60.0
+    idle: float = 60.0
+    response: float = 300.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to serve a model: a provider and the provider's own name for the model."""
+
+    provider: str
+    model: str
+    price: Price = field(default_factory=Price)
+    weight: float = 1.0
+    order: int | None = None
+    """Routes with a lower `order` come before all others, whatever the strategy says."""
+    rpm: int | None = None
+    tpm: int | None = None
+    headers: tuple[tuple[str, Secret], ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Body fields that this route sends where the client gave none."""
+    context_length: int | None = None
+    max_output: int | None = None
+    zdr: bool | None = None
+    data_collection: str | None = None
+    quantization: str | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What a model name means now: its routes, and where to go when all of them fail."""
+
+    name: str
+    routes: tuple[Route, ...]
+    strategy: Strategy | None = None
+    fallbacks: tuple[str, ...] = ()
+    context_fallbacks: tuple[str, ...] = ()
+    content_fallbacks: tuple[str, ...] = ()
+    retry: RetryPolicy | None = None
+    timeouts: Timeouts | None = None
+    default_params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderPreferences:
+    """OpenRouter's `provider` object, and what `extra.provider` says in one word."""
+
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    allow_fallbacks: bool = True
+    strategy: Strategy | None = None
+    max_input_price: Decimal | None = None
+    """US dollars per million tokens, as `max_output_price`."""
+    max_output_price: Decimal | None = None
+    require_parameters: bool = False
+    zdr: bool = False
+    deny_data_collection: bool = False
+    quantizations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """The request extensions of `extra` and `x-signalbox-extra`, validated."""
+
+    fallback_models: tuple[str, ...] = ()
+    provider: ProviderPreferences = field(default_factory=ProviderPreferences)
+    retry: Mapping[str, float] | None = None
+    """Fields of `RetryPolicy` that the request overrides."""
+    timeout: Mapping[str, float] | None = None
+    """Fields of `Timeouts` that the request tightens."""
+    payloads: str | None = None
+    refuse_unsupported: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the client sent it, without the gateway's own fields.
+
+    `body` is the untouched original: every attempt translates it again.
+    """
+
+    id: str
+    """The trace id: a UUIDv7 in its canonical form."""
+    received_at: float
+    """Wall clock."""
+    door: str
+    body: Mapping[str, Any]
+    model: str
+    stream: bool
+    include_usage: bool
+    extra: Extra
+    key_id: str
+    key_name: str
+    forward_headers: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What `HTTP-Referer` and `X-Title` said; they label the trace and go nowhere else."""
+    prompt_tokens: int = 0
+    """The likely prompt size, estimated from the body's bytes."""
+    output_tokens: int = 0
+    """The likely answer size: the client's ceiling, or a usual answer's."""
+
+    @property
+    def expected_tokens(self) -> int:
+        return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """One upstream call, or one route that was passed over, as an error tells of it."""
+
+    provider: str
+    model: str
+    kind: FailureKind
+    message: str
+    attempt: int | None = None
+    """None where nothing was sent: no key had room."""
+    status: int | None = None
+    param: str | None = None
+    """The request's field that the provider found fault with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError:
+    """An error as the client is told of it; each door puts it into its own dialect."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: float | None = None
+    """Seconds after which the same request may succeed."""
+    should_retry: bool | None = None
+    """What `x-should-retry` says; None: the header is not sent."""
+    attempts: tuple[AttemptReport, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
