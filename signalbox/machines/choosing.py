@@ -1,0 +1,231 @@
+"""Which route, which model, or which wait comes next: the part of `decide` that chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from signalbox.machines import facts as f
+from signalbox.machines.commands import AcquireLease, AwaitKey, OpenUpstream, SurveyRoutes
+from signalbox.machines.decisions import final_error, refusal
+from signalbox.machines.lifecycle import Event, State
+from signalbox.machines.selection import Load, no_room, rank
+from signalbox.machines.state import RequestState, Turn, Wait
+from signalbox.types import ApiError, AttemptReport, Failure, FailureKind, ModelPlan, Route
+
+
+def on_survey(turn: Turn, fact: f.RoutesSurveyed) -> None:
+    state = turn.state
+    plan = state.plan
+    ranking = rank(
+        fact.candidates,
+        strategy=plan.strategy_for(state.model),
+        preferences=plan.preferences,
+        load=Load(plan.prompt_tokens, plan.output_tokens),
+        at=fact.at,
+        random=fact.random,
+        spent=state.spent,
+    )
+    turn.state = replace(state, alternatives=ranking.ranked, excluded=ranking.excluded)
+    _lease_best(turn, fact.at)
+
+
+def _lease_best(turn: Turn, at: float) -> None:
+    state = turn.state
+    if state.calls_used_up or not state.alternatives:
+        _leave_model(turn, at)
+        return
+    turn.do(
+        AcquireLease(
+            attempt=state.attempt + 1,
+            route=state.alternatives[0].route,
+            exclude_keys=state.keys_done_with(state.alternatives[0].route),
+        )
+    )
+
+
+def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
+    state = turn.state
+    if state.lifecycle is State.RETRYING:
+        event, route, reason = Event.BACKOFF_ELAPSED, state.route, ""
+    else:
+        best = state.alternatives[0]
+        event, route, reason = Event.ROUTE_SELECTED, best.route, best.reason
+    assert route is not None, "a lease was granted that nobody asked for"
+    turn.state = replace(state, attempt=fact.attempt, route=route, key_id=fact.key_id)
+    turn.move(event, reason)
+    turn.do(OpenUpstream(fact.attempt, route))
+
+
+def on_denial(turn: Turn, fact: f.LeaseDenied) -> None:
+    state = turn.state
+    if state.lifecycle is State.RETRYING:
+        assert state.route is not None
+        if fact.available_at is None:
+            turn.state = replace(state, spent=state.spent | {state.route.id})
+        turn.move(Event.ROUTE_FAILED, f"no key has room: {fact.reason}")
+        turn.do(SurveyRoutes(state.model.routes))
+        return
+    denied = no_room(state.alternatives[0].route, fact.reason, fact.available_at)
+    turn.state = replace(
+        state, alternatives=state.alternatives[1:], excluded=(*state.excluded, denied)
+    )
+    _lease_best(turn, fact.at)
+
+
+# ── when a model has no route left ────────────────────────────────────────────────────────────
+
+
+def _leave_model(turn: Turn, at: float) -> None:
+    """The current model has no route to try now: next model, else wait for a key, else fail."""
+    state = turn.state
+    waits = tuple(wait for wait in state.waits if wait.model.name != state.model.name)
+    own = _waits_of_model(state)
+    reports = state.reports + _reports_of_exclusions(state)
+    state = turn.state = replace(state, waits=waits + own, reports=reports)
+    if state.calls_used_up:
+        turn.move(Event.ROUTES_EXHAUSTED, "the request has used up its upstream calls")
+        exhausted(turn, at)
+    elif state.models_left:
+        turn.move(Event.ROUTES_EXHAUSTED, _why_excluded(state))
+        _take_next_model(turn, state.models_left[0], state.models_left[1:])
+    elif wait := _best_wait(state, own or state.waits, at):
+        _wait_for_key(turn, wait, at)
+    elif all(report.kind is FailureKind.UNSUPPORTED_PARAMETER for report in reports):
+        turn.move(Event.REFUSED, _why_excluded(state))
+        turn.fail(_uncarried(state))
+    else:
+        turn.move(Event.ROUTES_EXHAUSTED, _why_excluded(state))
+        exhausted(turn, at)
+
+
+def _wait_for_key(turn: Turn, wait: Wait, at: float) -> None:
+    state = turn.state
+    if wait.model.name != state.model.name:
+        turn.move(Event.ROUTES_EXHAUSTED, "nothing is left but to wait for a key")
+        _take_next_model(turn, wait.model, ())
+        return
+    until = _patience(state, at)
+    retries = state.retries
+    if any(report.attempt is not None and _is_of(report, wait.route) for report in state.reports):
+        retries = (*retries, wait.route.id)
+    turn.state = replace(state, wait_until=until, retries=retries)
+    turn.move(Event.KEY_AWAITED, f"{wait.route.id} has room in {wait.available_at - at:.3f} s")
+    turn.do(AwaitKey(wait.route, until - at, state.keys_done_with(wait.route)))
+
+
+def _patience(state: RequestState, at: float) -> float:
+    until = at + state.retry_policy.max_wait if state.wait_until is None else state.wait_until
+    return min(until, state.deadline_at)
+
+
+def _best_wait(state: RequestState, waits: Sequence[Wait], at: float) -> Wait | None:
+    until = _patience(state, at)
+    fitting = [wait for wait in waits if wait.available_at <= until and at < until]
+    return min(fitting, key=lambda wait: wait.available_at, default=None)
+
+
+def _waits_of_model(state: RequestState) -> tuple[Wait, ...]:
+    """The routes of this model that may be tried again when their keys have room."""
+    allowed = state.retry_policy.attempts
+    tried = {report.provider + ":" + report.model for report in state.reports if report.attempt}
+    return tuple(
+        Wait(state.model, excluded.route, excluded.available_at)
+        for excluded in state.excluded
+        if excluded.available_at is not None
+        and (excluded.route.id not in tried or state.retries.count(excluded.route.id) < allowed)
+    )
+
+
+def _reports_of_exclusions(state: RequestState) -> tuple[AttemptReport, ...]:
+    """What an error tells of routes that were never called; each is told once."""
+    return tuple(
+        AttemptReport(
+            provider=excluded.route.provider,
+            model=excluded.route.model,
+            kind=excluded.kind,
+            message=f"{excluded.route.id} {excluded.reason}",
+            param=excluded.param,
+        )
+        for excluded in state.excluded
+        if excluded.kind is not None
+        and not any(
+            _is_of(report, excluded.route) and report.kind is excluded.kind
+            for report in state.reports
+        )
+    )
+
+
+def _is_of(report: AttemptReport, route: Route) -> bool:
+    return report.provider == route.provider and report.model == route.model
+
+
+def _why_excluded(state: RequestState) -> str:
+    return "; ".join(f"{e.route.id}: {e.reason}" for e in state.excluded) or "no route"
+
+
+def _take_next_model(turn: Turn, model: ModelPlan, left: tuple[ModelPlan, ...]) -> None:
+    turn.state = replace(
+        turn.state, model=model, models_left=left, route=None, alternatives=(), excluded=()
+    )
+    turn.move(Event.NEXT_MODEL_CHOSEN)
+    turn.do(SurveyRoutes(model.routes))
+
+
+def exhausted(turn: Turn, at: float) -> None:
+    state = turn.state
+    soonest = min((wait.available_at for wait in state.waits), default=None)
+    retry_after = None if soonest is None else max(soonest - at, 0.0)
+    turn.move(Event.FALLBACKS_EXHAUSTED)
+    turn.fail(final_error(state.reports, retry_after))
+
+
+def next_model_after(turn: Turn, failure: Failure, at: float) -> None:
+    state = turn.state
+    turn.move(Event.MODEL_FAILED, f"{failure.kind}: {failure.message}")
+    left = state.models_left
+    if failure.kind is FailureKind.CONTENT_POLICY:
+        left = _first(state.plan.content_fallbacks, left, state)
+    else:
+        left = tuple(
+            model
+            for model in _first(state.plan.context_fallbacks, left, state)
+            if _may_hold_more(model, state.model)
+        )
+    if left:
+        _take_next_model(turn, left[0], left[1:])
+    else:
+        exhausted(turn, at)
+
+
+def _first(
+    preferred: tuple[ModelPlan, ...], left: tuple[ModelPlan, ...], state: RequestState
+) -> tuple[ModelPlan, ...]:
+    """The preferred models that were not tried yet, then the rest of the chain, each once."""
+    names = {state.model.name}
+    chain: list[ModelPlan] = []
+    for model in (*preferred, *left):
+        if model.name not in names:
+            names.add(model.name)
+            chain.append(model)
+    return tuple(chain)
+
+
+def _may_hold_more(model: ModelPlan, than: ModelPlan) -> bool:
+    """Whether a prompt that was too long for one model may fit another; unknown counts as yes."""
+    ours, theirs = _context(model), _context(than)
+    return ours is None or theirs is None or ours > theirs
+
+
+def _context(model: ModelPlan) -> int | None:
+    known = [route.context_length for route in model.routes if route.context_length is not None]
+    return max(known, default=None)
+
+
+def _uncarried(state: RequestState) -> ApiError:
+    if state.reports:
+        first = state.reports[0]
+        return refusal("unsupported_parameter", first.message, first.param, state.reports)
+    return refusal(
+        "invalid_value", f"No route fits the request: {_why_excluded(state)}", "provider"
+    )

@@ -1,0 +1,189 @@
+"""The state of one provider key: who may use it, and when it is tried again.
+
+Rules that the table states:
+
+* A rate limit cools the key down; a deadline that is set is only ever moved later.
+* When the time is over the key is half-open: one request probes it. What the provider answers that
+  request decides; an end that says nothing of the key (a lost connection, a cancelled client, a
+  500) frees the probe's place for the next.
+* An answer about the key or its account evicts it and alerts. An evicted key is probed again after
+  `EVICTION`, so a topped-up account heals without a restart; a probe that is rejected evicts again
+  without a second alert.
+* Answers of attempts that were sent before an eviction arrive late and are ignored, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from statemachine import State, StateMachine
+
+from signalbox.machines.probes import Probes
+from signalbox.machines.retry import capped_exponential
+from signalbox.machines.table import follow, transition_table
+from signalbox.types import Failure, FailureKind
+
+BASE_COOLDOWN = 2.0
+"""Seconds after a rate limit without Retry-After; doubles with every failed probe."""
+
+MAX_COOLDOWN = 60.0
+"""Providers limit per minute: after one without requests there is room again."""
+
+MAX_RETRY_AFTER = 86_400.0
+"""A day, the longest quota that providers reset by themselves; more is taken as this."""
+
+EVICTION = 600.0
+"""Seconds until an evicted key is probed. Rare enough that a dead key costs nothing, soon enough
+that nobody restarts the gateway for a key that was repaired."""
+
+MODEL_PARKING = 600.0
+"""Seconds for which a key is not used for a model that it was forbidden; as `EVICTION`."""
+
+
+class KeyMachine(StateMachine):
+    """One provider key."""
+
+    active = State(initial=True)
+    cooling = State()
+    half_open = State()
+    evicted = State()
+
+    rate_limited = cooling.from_(active, cooling, half_open)
+    cooldown_elapsed = half_open.from_(cooling, evicted)
+    probe_started = half_open.to(half_open)
+    probe_succeeded = half_open.to(active)
+    probe_failed = half_open.to(cooling)
+    probe_abandoned = half_open.to(half_open)
+    rejected = evicted.from_(active, cooling, half_open)
+
+
+class KeyPhase(StrEnum):
+    """The states by name; a test holds them equal to the declaration's."""
+
+    ACTIVE = "active"
+    COOLING = "cooling"
+    HALF_OPEN = "half_open"
+    EVICTED = "evicted"
+
+
+class KeyEvent(StrEnum):
+    """The events by name; a test holds them equal to the declaration's."""
+
+    RATE_LIMITED = "rate_limited"
+    COOLDOWN_ELAPSED = "cooldown_elapsed"
+    PROBE_STARTED = "probe_started"
+    PROBE_SUCCEEDED = "probe_succeeded"
+    PROBE_FAILED = "probe_failed"
+    PROBE_ABANDONED = "probe_abandoned"
+    REJECTED = "rejected"
+
+
+TRANSITIONS: Mapping[tuple[KeyPhase, KeyEvent], KeyPhase] = {
+    (KeyPhase(source), KeyEvent(event)): KeyPhase(target)
+    for (source, event), target in transition_table(KeyMachine).items()
+}
+IGNORED = frozenset(
+    {
+        (KeyPhase.EVICTED, KeyEvent.RATE_LIMITED),
+        (KeyPhase.EVICTED, KeyEvent.REJECTED),
+    }
+)
+
+REJECTS_KEY = frozenset({FailureKind.KEY_REJECTED, FailureKind.QUOTA_EXHAUSTED})
+"""Answers about the key itself or its account."""
+
+_OBEYS_RETRY_AFTER = frozenset({FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
+"""Failures that are not the key's, but cool it down where the provider says how long to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    phase: KeyPhase = KeyPhase.ACTIVE
+    until: float = 0.0
+    """When a cooling or evicted key becomes half-open."""
+    strikes: int = 0
+    """Cooldowns since the key last proved itself; the backoff grows with them."""
+    evictions: int = 0
+    """Rejections since the key last proved itself; the first one is worth an alert."""
+    probes: Probes = field(default_factory=Probes)
+
+
+def at_time(key: KeyState, now: float) -> KeyState:
+    """The key as it is now: a cooldown or eviction that is over makes it half-open."""
+    if key.phase in (KeyPhase.COOLING, KeyPhase.EVICTED) and key.until <= now:
+        return _enter(key, KeyEvent.COOLDOWN_ELAPSED, key)
+    return key
+
+
+def usable(key: KeyState, now: float) -> bool:
+    """Whether the key, as `at_time` gave it, may carry another request."""
+    if key.phase is KeyPhase.HALF_OPEN:
+        return key.probes.vacant(now)
+    return key.phase is KeyPhase.ACTIVE
+
+
+def leased(key: KeyState, number: int, now: float) -> KeyState:
+    """A usable key was given to attempt `number`, which is the probe of a half-open one."""
+    if key.phase is KeyPhase.HALF_OPEN:
+        probing = replace(key, probes=key.probes.started(number, now))
+        return _enter(key, KeyEvent.PROBE_STARTED, probing)
+    return key
+
+
+def answered(
+    key: KeyState, number: int, failure: Failure | None, now: float, *, cancelled: bool = False
+) -> KeyState:
+    """Attempt `number` is over. `cancelled`: the gateway ended it, so it proves nothing."""
+    probe = number in key.probes.open
+    if failure is not None and failure.kind in REJECTS_KEY:
+        return _rejected(key, failure, now)
+    if failure is not None and _cools_down(failure):
+        return _cooled(key, failure, now, probe=probe)
+    if not probe:
+        return key
+    if failure is not None or cancelled:
+        freed = replace(key, probes=key.probes.abandoned(number))
+        return _enter(key, KeyEvent.PROBE_ABANDONED, freed)
+    return _enter(key, KeyEvent.PROBE_SUCCEEDED, KeyState())
+
+
+def _cools_down(failure: Failure) -> bool:
+    if failure.kind is FailureKind.RATE_LIMITED:
+        return True
+    return failure.kind in _OBEYS_RETRY_AFTER and _stated(failure) is not None
+
+
+def _cooled(key: KeyState, failure: Failure, now: float, *, probe: bool) -> KeyState:
+    # Many requests meet the same limit at once: only the first of them makes the next wait longer.
+    strikes = key.strikes + (key.phase is not KeyPhase.COOLING)
+    growing = capped_exponential(BASE_COOLDOWN, 2.0, MAX_COOLDOWN, strikes)
+    stated = _stated(failure)
+    # A probe that fails has waited as long as it was told, and that was too short.
+    delay = growing if stated is None else max(stated, growing) if probe else stated
+    cooled = replace(key, until=max(key.until, now + delay), strikes=strikes, probes=Probes())
+    return _enter(key, KeyEvent.PROBE_FAILED if probe else KeyEvent.RATE_LIMITED, cooled)
+
+
+def _rejected(key: KeyState, failure: Failure, now: float) -> KeyState:
+    delay = max(EVICTION, _stated(failure) or 0.0)
+    evicted = replace(
+        key, until=max(key.until, now + delay), evictions=key.evictions + 1, probes=Probes()
+    )
+    return _enter(key, KeyEvent.REJECTED, evicted)
+
+
+def _stated(failure: Failure) -> float | None:
+    """The provider's Retry-After; None where it is of no use (absent, 0, negative, NaN)."""
+    if failure.retry_after is not None and failure.retry_after > 0:
+        return min(failure.retry_after, MAX_RETRY_AFTER)
+    return None
+
+
+def _enter(key: KeyState, event: KeyEvent, changed: KeyState) -> KeyState:
+    """`changed` in the phase that follows; the key as it was where the event is ignored."""
+    phase = follow(TRANSITIONS, IGNORED, key.phase, event)
+    if phase is None:
+        return key
+    return changed if phase is changed.phase else replace(changed, phase=phase)
