@@ -1,0 +1,16 @@
+"""What every test gets."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("signalbox", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("signalbox")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loopback_without_proxy() -> None:
+    """SDKs and httpx would otherwise ask the machine's proxy for the tests' own servers."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"

@@ -1,0 +1,460 @@
+"""The OpenAI adapter: what it sends, and what it makes of what providers answer.
+
+The oracle for recordings of real providers is the official SDK's own reading of the same bytes.
+"""
+
+import contextlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signalbox.adapters.openai import OpenAIAdapter
+from signalbox.adapters.protocol import (
+    Answer,
+    Delta,
+    StreamError,
+    StreamEvent,
+    StreamFinished,
+    WireRequest,
+)
+from signalbox.adapters.registry import adapter_for
+from signalbox.types import (
+    Extra,
+    Failure,
+    FailureKind,
+    ProviderPreferences,
+    ProviderProtocolError,
+    Request,
+    Route,
+    Secret,
+    UnsupportedParameter,
+    Usage,
+)
+from tests.folding import Folded, fold, fold_answer
+from tests.garbled import JSON, garbled
+from tests.openai_sdk import sdk_answer, sdk_stream
+from tests.recordings import Exchange, cut, is_openai_chat, own_exchanges, recorded_exchanges
+
+OWN_STREAMS = own_exchanges("openai/streams")
+RECORDED_STREAMS = recorded_exchanges(lambda e: is_openai_chat(e) and e.streamed)
+ALL_STREAMS = [*OWN_STREAMS, *RECORDED_STREAMS]
+PLAIN_JSON = "google-stream-plain-json-error"
+"""An error under a stream's content type that is no event stream."""
+EVENT_STREAMS = [stream for stream in ALL_STREAMS if stream.id != PLAIN_JSON]
+RECORDED_ANSWERS = recorded_exchanges(
+    lambda e: is_openai_chat(e) and not e.streamed and e.status == 200
+)
+
+
+def decode(provider: str, *pieces: bytes) -> list[StreamEvent]:
+    decoder = OpenAIAdapter(provider).stream_decoder()
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    return events + decoder.end()
+
+
+def deltas(events: list[StreamEvent]) -> list[Delta]:
+    return [event for event in events if isinstance(event, Delta)]
+
+
+def failure(events: list[StreamEvent]) -> Failure | None:
+    return next((event.failure for event in events if isinstance(event, StreamError)), None)
+
+
+def last_usage(events: list[StreamEvent]) -> Usage | None:
+    return next((d.usage for d in reversed(deltas(events)) if d.usage is not None), None)
+
+
+def folded(events: list[StreamEvent]) -> Folded:
+    return fold(json.loads(delta.raw) for delta in deltas(events))
+
+
+def finish_reasons(events: list[StreamEvent]) -> dict[str, str]:
+    return {str(index): reason for d in deltas(events) for index, reason in d.finish_reasons}
+
+
+# Streams
+
+
+@pytest.mark.parametrize("exchange", OWN_STREAMS)
+def test_own_stream_means_what_it_was_written_to_mean(exchange: Exchange) -> None:
+    events = decode(exchange.provider, exchange.body)
+    expect, said = exchange.expect, folded(events)
+    assert (said.text, said.reasoning, said.refusal, said.transcript) == tuple(
+        expect.get(field, "") for field in ("text", "reasoning", "refusal", "transcript")
+    )
+    assert list(said.tools.values()) == expect.get("tools", [])
+    assert finish_reasons(events) == expect["finish"]
+    assert last_usage(events) == (Usage(**expect["usage"]) if expect["usage"] else None)
+    error = failure(events)
+    assert (error and error.kind) == expect.get("error")
+
+
+@pytest.mark.parametrize("exchange", EVENT_STREAMS)
+def test_a_stream_is_read_as_the_sdk_reads_it(exchange: Exchange) -> None:
+    events, sdk = decode(exchange.provider, exchange.body), sdk_stream(exchange.body)
+    error = failure(events)
+    if error is None:
+        assert sdk.error is None
+        assert folded(events) == fold(sdk.chunks)
+    else:
+        # OpenRouter's error in a chunk with choices is an error to the SDK too.
+        assert sdk.error is not None
+        assert sdk.error.message in error.message
+
+
+@pytest.mark.parametrize("exchange", ALL_STREAMS)
+def test_facts_agree_with_the_folded_stream(exchange: Exchange) -> None:
+    events = decode(exchange.provider, exchange.body)
+    said = folded(events)
+    assert sum(delta.content_chars for delta in deltas(events)) == said.chars
+    assert set(finish_reasons(events)) == {str(index) for index in said.finish}
+    for delta in deltas(events):
+        assert delta.has_choices == bool(json.loads(delta.raw).get("choices"))
+
+
+@pytest.mark.parametrize("exchange", RECORDED_STREAMS)
+def test_recorded_usage_adds_up_to_the_provider_s_total(exchange: Exchange) -> None:
+    events = decode(exchange.provider, exchange.body)
+    reported = folded(events).usage
+    usage = last_usage(events)
+    assert (usage is None) == (not reported)
+    if usage is not None:
+        assert usage.input_total is not None
+        assert usage.output_total is not None
+        assert usage.input_total + usage.output_total == reported[-1]["total_tokens"]
+
+
+@pytest.mark.parametrize("exchange", ALL_STREAMS)
+def test_where_a_stream_is_cut_changes_nothing(exchange: Exchange) -> None:
+    whole = decode(exchange.provider, exchange.body)
+    single = (bytes([byte]) for byte in exchange.body)
+    assert decode(exchange.provider, *single) == whole
+    starts = [sum(exchange.reads[:count]) for count in range(len(exchange.reads))]
+    assert decode(exchange.provider, *cut(exchange.body, starts)) == whole
+
+    @settings(max_examples=20)
+    @given(st.lists(st.integers(0, len(exchange.body)), max_size=30))
+    def rechunked(places: list[int]) -> None:
+        assert decode(exchange.provider, *cut(exchange.body, places)) == whole
+
+    rechunked()
+
+
+@pytest.mark.parametrize("exchange", ALL_STREAMS)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
+def test_line_ends_change_nothing(exchange: Exchange, line_end: bytes) -> None:
+    rewritten = exchange.body.replace(b"\r\n", b"\n").replace(b"\n", line_end)
+    assert decode(exchange.provider, rewritten) == decode(exchange.provider, exchange.body)
+
+
+@pytest.mark.parametrize("exchange", ALL_STREAMS)
+def test_a_stream_that_ends_early_never_says_more_than_the_whole(exchange: Exchange) -> None:
+    """A truncated stream must not look finished: no finish reason but those that really came."""
+    whole = decode(exchange.provider, exchange.body)
+    # Each event's end, and each place around it, is where proxies cut.
+    ends = [at for at in range(len(exchange.body)) if exchange.body[at] in b"\n\r}]"]
+    for end in ends:
+        try:
+            events = decode(exchange.provider, exchange.body[:end])
+        except ProviderProtocolError:
+            assert exchange.id == PLAIN_JSON
+            continue
+        told = deltas(events)
+        assert told == deltas(whole)[: len(told)]
+
+
+def test_nothing_is_told_after_an_error_or_the_end_mark() -> None:
+    after = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+    decoder = OpenAIAdapter("openai").stream_decoder()
+    assert decoder.feed(b"data: [DONE]\n\n" + after) == [StreamFinished()]
+    assert decoder.feed(after) == []
+    decoder = OpenAIAdapter("openai").stream_decoder()
+    assert len(decoder.feed(b'data: {"error":{"message":"x"}}\n\n' + after)) == 1
+    assert decoder.feed(after) + decoder.end() == []
+
+
+def test_an_event_named_error_is_an_error_whatever_it_holds() -> None:
+    error = failure(decode("groq", b"event: error\ndata: upstream went away\n\n"))
+    assert error == Failure(FailureKind.STREAM_ERROR, "upstream went away")
+
+
+def test_raw_is_what_the_provider_sent() -> None:
+    payload = b'{ "choices" : [{"index":0,"delta":{"content":"\\u00e9"}}], "x":1e-05}'
+    (delta,) = deltas(decode("openai", b"data: " + payload + b"\n\n"))
+    assert delta.raw == payload
+    assert delta.content_chars == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"not json",
+        b"[]",
+        b"1",
+        b'"x"',
+        b'{"choices":{}}',
+        b'{"choices":[{"delta":{"content":1}}]}',
+        b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":{}}}]}}]}',
+        b'{"choices":[],"x":"\xff"}',
+        b'{"x":' + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_chunk_is_a_protocol_error(payload: bytes) -> None:
+    with pytest.raises(ProviderProtocolError):
+        OpenAIAdapter("openai").stream_decoder().feed(b"data: " + payload + b"\n\n")
+
+
+def test_a_whole_answer_or_a_page_in_place_of_a_stream_is_a_protocol_error() -> None:
+    answer = b'{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}'
+    for body in (answer, b"\n <html><title>Sign in</title></html>"):
+        with pytest.raises(ProviderProtocolError):
+            decode("openai", body)
+
+
+@given(st.data())
+def test_a_stream_decoder_raises_nothing_but_protocol_errors(data: st.DataObject) -> None:
+    body = data.draw(garbled(b"data: ", b"\n\n", b"event: error\n", b"[DONE]"))
+    provider = data.draw(st.sampled_from(["openai", "xai", "mistral"]))
+    pieces = cut(body, data.draw(st.lists(st.integers(0, 200))))
+    with contextlib.suppress(ProviderProtocolError):
+        decode(provider, *pieces)
+
+
+# Whole answers
+
+
+@pytest.mark.parametrize("exchange", own_exchanges("openai/answers"))
+def test_own_answer_means_what_it_was_written_to_mean(exchange: Exchange) -> None:
+    answer, expect = OpenAIAdapter(exchange.provider).decode_answer(exchange.body), exchange.expect
+    if "error" in expect:
+        assert isinstance(answer, Failure)
+        assert answer.kind == expect["error"]
+        return
+    assert isinstance(answer, Answer)
+    assert answer.body == json.loads(exchange.body)
+    assert (answer.content_chars, answer.finish_reason) == (expect["chars"], expect["finish"])
+    assert answer.usage == (Usage(**expect["usage"]) if expect["usage"] else None)
+
+
+@pytest.mark.parametrize("exchange", RECORDED_ANSWERS)
+def test_a_recorded_answer_is_read_as_the_sdk_reads_it(exchange: Exchange) -> None:
+    answer, sdk = (
+        OpenAIAdapter(exchange.provider).decode_answer(exchange.body),
+        sdk_answer(exchange.body),
+    )
+    assert isinstance(answer, Answer)
+    said = fold_answer(sdk.to_dict())
+    assert answer.content_chars == said.chars
+    assert answer.finish_reason == sdk.choices[0].finish_reason
+    assert sdk.usage is not None
+    assert answer.usage is not None
+    assert answer.usage.input_total == sdk.usage.prompt_tokens
+    assert answer.usage.output_total == sdk.usage.completion_tokens
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"1", b'{"choices":1}', b"\xff", b"{"])
+def test_what_is_no_answer_is_a_protocol_error(body: bytes) -> None:
+    with pytest.raises(ProviderProtocolError):
+        OpenAIAdapter("openai").decode_answer(body)
+
+
+@given(garbled(b"") | JSON.map(lambda value: json.dumps(value).encode()))
+def test_decode_answer_raises_nothing_but_protocol_errors(body: bytes) -> None:
+    with contextlib.suppress(ProviderProtocolError):
+        OpenAIAdapter("openai").decode_answer(body)
+
+
+COUNT = st.integers(0, 9) | st.sampled_from([None, -1, "3", True, 1.5])
+
+
+@given(COUNT, COUNT, COUNT, COUNT, COUNT, COUNT, st.sampled_from(["openai", "xai"]))
+def test_usage_is_disjoint_and_never_negative(
+    prompt: Any, completion: Any, total: Any, cached: Any, written: Any, reasoning: Any, who: str
+) -> None:
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+    body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
+    answer = OpenAIAdapter(who).decode_answer(body)
+    assert isinstance(answer, Answer)
+    if answer.usage is None:
+        return
+    for name in ("prompt", "cached_read", "cache_write", "completion", "reasoning"):
+        count = getattr(answer.usage, name)
+        assert count is None or count >= 0
+    if answer.usage.input_total is not None:
+        assert answer.usage.input_total == prompt
+    if answer.usage.output_total is not None:
+        assert answer.usage.output_total in (completion, completion + (answer.usage.reasoning or 0))
+
+
+@pytest.mark.parametrize(
+    ("provider", "total", "completion"),
+    [("openai", None, 6), ("xai", None, 10), ("unknown", 34, 10), ("xai", 30, 6)],
+)
+def test_reasoning_is_counted_once(provider: str, total: int | None, completion: int) -> None:
+    """xAI leaves reasoning out of `completion_tokens`; a total says it of anyone."""
+    usage = {
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "total_tokens": total,
+        "completion_tokens_details": {"reasoning_tokens": 4},
+    }
+    body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
+    answer = OpenAIAdapter(provider).decode_answer(body)
+    assert isinstance(answer, Answer)
+    assert answer.usage == Usage(prompt=20, completion=completion, reasoning=4)
+
+
+def test_usage_that_cannot_be_true_is_not_said() -> None:
+    def usage(**said: Any) -> Usage | None:
+        body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": said}).encode()
+        answer = OpenAIAdapter("openai").decode_answer(body)
+        assert isinstance(answer, Answer)
+        return answer.usage
+
+    assert usage(prompt_tokens=0, completion_tokens=0, total_tokens=0) is None
+    assert usage(total_tokens=3) is None
+    assert usage(
+        prompt_tokens=5, completion_tokens=1, prompt_tokens_details={"cached_tokens": 6}
+    ) == Usage(prompt=5, completion=1)
+
+
+# Requests
+
+
+REQUEST = Request(
+    id="0190a0b0-0000-7000-8000-000000000000",
+    received_at=0.0,
+    door="openai",
+    body={"model": "vendor/m", "messages": [{"role": "user", "content": "Hi"}]},
+    model="vendor/m",
+    stream=False,
+    include_usage=False,
+    extra=Extra(),
+    key_id="k",
+    key_name="k",
+)
+ROUTE = Route(provider="openai", model="m-2024")
+
+
+def build(
+    provider: str, route: Route = ROUTE, /, **body: Any
+) -> tuple[WireRequest, dict[str, Any]]:
+    request = replace(REQUEST, body={**REQUEST.body, **body}, stream=body.get("stream", False))
+    wire = OpenAIAdapter(provider).build(request, route, "http://p.test/v1/", Secret("sk-1"))
+    return wire, msgspec.json.decode(wire.body)
+
+
+def test_the_body_goes_out_as_it_came_but_for_the_model() -> None:
+    wire, body = build("openai", unknown_field={"a": [1, 2.5]}, temperature=0, extra={"retry": 1})
+    assert (wire.method, wire.url) == ("POST", "http://p.test/v1/chat/completions")
+    assert body == {
+        "model": "m-2024",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "unknown_field": {"a": [1, 2.5]},
+        "temperature": 0,
+    }
+    assert wire.dropped == ()
+    assert "extra" not in REQUEST.body
+
+
+def test_headers_are_the_gateway_s_own_and_the_route_s() -> None:
+    request = replace(
+        REQUEST, forward_headers=(("OpenAI-Beta", "x"), ("authorization", "Bearer client"))
+    )
+    route = replace(ROUTE, headers=(("X-Api-Version", Secret("7")), ("User-Agent", Secret("me"))))
+    wire = OpenAIAdapter("openai").build(request, route, "http://p.test", Secret("sk-1"))
+    assert dict(wire.headers) == {
+        "openai-beta": "x",
+        "authorization": "Bearer sk-1",
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "me",
+        "x-api-version": "7",
+    }
+
+
+def test_a_provider_without_keys_gets_no_authorization() -> None:
+    wire = OpenAIAdapter("ollama").build(REQUEST, ROUTE, "http://p.test/v1", None)
+    assert "authorization" not in dict(wire.headers)
+
+
+def test_route_params_fill_in_only_what_the_client_left_open() -> None:
+    route = replace(ROUTE, params={"temperature": 0.1, "top_p": 0.5, "reasoning_effort": "low"})
+    _, body = build("openai", route, temperature=1, top_p=None)
+    assert (body["temperature"], body["top_p"], body["reasoning_effort"]) == (1, 0.5, "low")
+
+
+def test_streamed_usage_is_always_asked_for_where_it_is_taken() -> None:
+    _, body = build("openai", stream=True, stream_options={"include_obfuscation": False})
+    assert body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+    _, body = build("openai", stream=True, stream_options={"include_usage": False})
+    assert body["stream_options"] == {"include_usage": True}
+    _, body = build("mistral", stream=True, stream_options={"include_usage": True})
+    assert "stream_options" not in body
+    _, body = build("openai")
+    assert "stream_options" not in body
+
+
+OPENROUTER_FIELDS: dict[str, Any] = {
+    "models": ["a"],
+    "provider": {"order": ["x"]},
+    "preset": "p",
+    "usage": {"include": True},
+    "session_id": "s",
+    "route": "fallback",
+    "reasoning": {"effort": "low"},
+    "include_reasoning": True,
+    "transforms": ["middle-out"],
+}
+
+
+def test_openrouter_s_fields_reach_openrouter_only() -> None:
+    _, body = build("openrouter", **OPENROUTER_FIELDS)
+    assert body.keys() >= OPENROUTER_FIELDS.keys()
+    wire, body = build("openai", **OPENROUTER_FIELDS)
+    assert not body.keys() & OPENROUTER_FIELDS.keys()
+    assert wire.dropped == ("reasoning", "include_reasoning", "transforms")
+
+
+def test_what_a_provider_lacks_is_renamed_dropped_or_refused() -> None:
+    wire, body = build("mistral", seed=1, max_completion_tokens=9, user="u", temperature=1.9)
+    assert (body["random_seed"], body["max_tokens"], body["temperature"]) == (1, 9, 1.5)
+    assert not body.keys() & {"seed", "max_completion_tokens", "user"}
+    assert wire.dropped == ("user", "temperature")
+    with pytest.raises(UnsupportedParameter, match="n: groq does not take it"):
+        build("groq", n=2)
+
+
+def test_unsupported_hints_are_refused_on_request() -> None:
+    body = {**REQUEST.body, "logit_bias": {"1": 2}}
+    for extra in (
+        Extra(refuse_unsupported=True),
+        Extra(provider=ProviderPreferences(require_parameters=True)),
+    ):
+        request = replace(REQUEST, body=body, extra=extra)
+        with pytest.raises(UnsupportedParameter, match="logit_bias"):
+            OpenAIAdapter("groq").build(request, ROUTE, "http://p.test", None)
+
+
+def test_the_registry_names_what_it_knows() -> None:
+    assert adapter_for("openai", "anyone").dialect == "openai"
+    with pytest.raises(ValueError, match=r"api = 'smoke': expected one of .*openai"):
+        adapter_for("smoke", "anyone")
+
+
+def test_an_answer_without_choices_is_empty() -> None:
+    answer = OpenAIAdapter("openai").decode_answer(b'{"choices":[]}')
+    assert isinstance(answer, Failure)
+    assert answer.kind is FailureKind.EMPTY_ANSWER
