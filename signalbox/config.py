@@ -1,0 +1,118 @@
+"""The configuration: a TOML file under environment overrides → frozen, validated settings.
+
+`load_settings` reads, checks and resolves; nothing of it is read again later. Durations are
+seconds here, whatever unit the file uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+
+from signalbox.config_build import Builder
+from signalbox.config_check import check
+from signalbox.config_report import ConfigError, Origins, Report
+from signalbox.config_rules import check_rules
+from signalbox.config_schema import Limits, Server, Storage, Traces
+from signalbox.config_secrets import SecretReader
+from signalbox.config_settings import (
+    STRATEGY_SUFFIXES,
+    FoundKey,
+    GatewayKeySettings,
+    ProviderKeySettings,
+    ProviderSettings,
+    RoutingSettings,
+    Settings,
+)
+from signalbox.config_source import read_source
+from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Strategy, Timeouts
+
+__all__ = [
+    "STRATEGY_SUFFIXES",
+    "ConfigError",
+    "FoundKey",
+    "GatewayKeySettings",
+    "Limits",
+    "Origins",
+    "ProviderKeySettings",
+    "ProviderSettings",
+    "RoutingSettings",
+    "Server",
+    "Settings",
+    "Storage",
+    "Traces",
+    "add_demo",
+    "load_settings",
+]
+
+DEMO_PROVIDER = "simulator"
+DEMO_MODEL = "demo"
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Settings:
+    """Reads the configuration; `path` is what `--config` said. Raises `ConfigError`.
+
+    `environ` goes before `.env` in `cwd`, and both before the file. Relative paths start at `cwd`,
+    those of secrets' files at the folder of the configuration file.
+    """
+    source = read_source(path, environ, cwd)
+    report = Report(source.origins)
+    document = check(source.tree, report)
+    builder = Builder(
+        document=document,
+        environ=source.environ,
+        secrets=SecretReader(source.environ, source.file.parent if source.file else cwd, report),
+        report=report,
+        retry=document.retry.over(RetryPolicy()),
+        timeouts=document.timeouts.over(Timeouts()),
+    )
+    automatic = source.file is None or not document.providers
+    providers = builder.providers(automatic=automatic)
+    models = builder.models(providers)
+    keys = builder.gateway_keys()
+    strategy = builder.strategy(document.routing.strategy, ("routing", "strategy"))
+    builder.check_fallbacks(document.routing.fallbacks, ("routing", "fallbacks"), None)
+    check_rules(document, builder.timeouts, report)
+    report.stop_on_mistakes()
+    return Settings(
+        server=document.server,
+        storage=document.storage,
+        limits=document.limits,
+        retry=builder.retry,
+        timeouts=builder.timeouts,
+        traces=document.traces,
+        routing=RoutingSettings(document.routing.fallbacks, strategy or Strategy.BALANCED),
+        providers=MappingProxyType(providers),
+        models=MappingProxyType(models),
+        aliases=MappingProxyType(document.aliases),
+        keys=keys,
+        found_keys=builder.found_keys(providers, automatic=automatic),
+        warnings=(*source.warnings, *report.warnings),
+        file=source.file,
+        origins=source.origins,
+    )
+
+
+def add_demo(settings: Settings, base_url: str) -> Settings:
+    """The settings with a simulated provider at `base_url` and the model `demo` on it.
+
+    Raises `ConfigError` where one of the two names is taken.
+    """
+    if DEMO_PROVIDER in settings.providers or DEMO_MODEL in (*settings.models, *settings.aliases):
+        raise ConfigError(
+            f"--demo: expected a configuration without a provider {DEMO_PROVIDER} "
+            f"and a model {DEMO_MODEL}"
+        )
+    key = ProviderKeySettings(f"{DEMO_PROVIDER}/1", "no key", None)
+    provider = ProviderSettings(DEMO_PROVIDER, "openai", base_url.rstrip("/"), (key,))
+    route = Route(
+        DEMO_PROVIDER, DEMO_MODEL, price=Price(Decimal("0.15"), Decimal("0.60"), source="demo")
+    )
+    return replace(
+        settings,
+        providers=MappingProxyType({**settings.providers, DEMO_PROVIDER: provider}),
+        models=MappingProxyType({**settings.models, DEMO_MODEL: ModelPlan(DEMO_MODEL, (route,))}),
+    )

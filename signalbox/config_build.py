@@ -1,0 +1,299 @@
+"""Turns the providers, gateway keys and models of a checked document into settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from signalbox import config_schema as schema
+from signalbox.config_lines import KeyPath
+from signalbox.config_providers import KNOWN_PROVIDERS, SPOKEN_APIS, KnownProvider
+from signalbox.config_report import Report, did_you_mean
+from signalbox.config_secrets import PLAIN_SECRET, SecretReader, masked
+from signalbox.config_settings import (
+    FoundKey,
+    GatewayKeySettings,
+    ProviderKeySettings,
+    ProviderSettings,
+)
+from signalbox.types import (
+    STRATEGY_WORDS,
+    ModelPlan,
+    Price,
+    RetryPolicy,
+    Route,
+    Secret,
+    Strategy,
+    Timeouts,
+)
+
+MIN_GATEWAY_KEY_CHARS = 16
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS = frozenset({"connection", "content-length", "content-type", "host", "te"})
+_SECRET_HEADERS = frozenset(
+    {"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key"}
+)
+_OWN_FIELDS = frozenset({"extra", "messages", "model", "stream"})
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Reports every mistake that it meets and goes on, so that one start names them all."""
+
+    document: schema.Document
+    environ: Mapping[str, str]
+    secrets: SecretReader
+    report: Report
+    retry: RetryPolicy
+    timeouts: Timeouts
+
+    # Providers
+
+    def providers(self, *, automatic: bool) -> dict[str, ProviderSettings]:
+        """The declared ones; with `automatic`, also those whose usual key variable is set."""
+        declared = dict(self.document.providers)
+        if automatic:
+            for known in KNOWN_PROVIDERS.values():
+                if self._is_set(known.variable) and known.api in SPOKEN_APIS:
+                    declared.setdefault(known.name, schema.Provider())
+        return {name: self._provider(name, entry) for name, entry in declared.items()}
+
+    def found_keys(
+        self, providers: Mapping[str, ProviderSettings], *, automatic: bool
+    ) -> tuple[FoundKey, ...]:
+        found = []
+        for known in KNOWN_PROVIDERS.values():
+            if known.variable is None:
+                continue
+            provider = providers.get(known.name)
+            waits_for_it = not provider.keys if provider else automatic
+            is_set = self._is_set(known.variable)
+            found.append(
+                FoundKey(
+                    provider=known.name,
+                    variable=known.variable,
+                    found=is_set,
+                    usable=provider is not None and provider.usable,
+                    would_enable=waits_for_it and not is_set and known.api in SPOKEN_APIS,
+                )
+            )
+        return tuple(found)
+
+    def _provider(self, name: str, entry: schema.Provider) -> ProviderSettings:
+        path: KeyPath = ("providers", name)
+        known = KNOWN_PROVIDERS.get(name)
+        self._check_name(path, name)
+        if name in STRATEGY_WORDS:
+            self.report.mistake(path, "expected a name that is not a strategy's")
+        base_url = entry.base_url or (known.base_url if known else None)
+        if base_url is None:
+            self.report.mistake((*path, "base_url"), "is missing; expected the provider's URL")
+        elif entry.base_url is not None and (problem := url_problem(base_url)):
+            self.report.mistake((*path, "base_url"), problem)
+        provider = ProviderSettings(
+            name=name,
+            api=entry.api or (known.api if known else "openai"),
+            base_url=(base_url or "").rstrip("/"),
+            keys=self._provider_keys(path, name, entry, known),
+        )
+        if provider.api not in SPOKEN_APIS:
+            spoken = ", ".join(sorted(SPOKEN_APIS))
+            self.report.warn(path, f"has no effect in this version, which speaks api: {spoken}")
+        elif not provider.keys and known is not None:
+            self.report.warn(path, f"has no key; set {known.variable} to call its models")
+        if entry.discover:
+            self.report.warn((*path, "discover"), "has no effect in this version")
+        return provider
+
+    def _provider_keys(
+        self, path: KeyPath, name: str, entry: schema.Provider, known: KnownProvider | None
+    ) -> tuple[ProviderKeySettings, ...]:
+        path = (*path, "keys")
+        entries = entry.keys
+        if entries is None and known is None:
+            self.report.mistake(path, "is missing; expected a list, [] where no key is needed")
+        if entries is None and known is not None and known.variable is not None:
+            if not self._is_set(known.variable):
+                return ()
+            entries = (schema.ProviderKey(env=known.variable),)
+        if not entries:
+            return (ProviderKeySettings(f"{name}/1", "no key", None),)
+        keys: list[ProviderKeySettings] = []
+        for index, key in enumerate(entries):
+            secret = self.secrets.read(key, (*path, index))
+            if secret is None:
+                continue
+            if any(other.secret == secret for other in keys):
+                self.report.mistake((*path, index), "is the same key as one before it")
+            keys.append(
+                ProviderKeySettings(f"{name}/{index + 1}", masked(secret), secret, key.rpm, key.tpm)
+            )
+        return tuple(keys)
+
+    def _is_set(self, variable: str | None) -> bool:
+        return variable is not None and bool(self.environ.get(variable, "").strip())
+
+    # Gateway keys
+
+    def gateway_keys(self) -> tuple[GatewayKeySettings, ...]:
+        keys: list[GatewayKeySettings] = []
+        for name, entry in self.document.keys.items():
+            path: KeyPath = ("keys", name)
+            self._check_name(path, name)
+            if entry.budget is not None:
+                self.report.warn(
+                    (*path, "budget"),
+                    "has no effect in this version: nothing limits what this key spends",
+                )
+            secret = self.secrets.read(entry.key, (*path, "key"))
+            if secret is None:
+                continue
+            if len(secret.reveal()) < MIN_GATEWAY_KEY_CHARS:
+                self.report.mistake(
+                    (*path, "key"), f"expected at least {MIN_GATEWAY_KEY_CHARS} characters"
+                )
+            for other in keys:
+                if other.secret == secret:
+                    self.report.mistake((*path, "key"), f"is the same key as keys.{other.name}")
+            keys.append(
+                GatewayKeySettings(
+                    name, secret, entry.rpm, entry.tpm, entry.concurrency, entry.models
+                )
+            )
+        return tuple(keys)
+
+    # Models
+
+    def models(self, providers: Mapping[str, ProviderSettings]) -> dict[str, ModelPlan]:
+        return {
+            name: self._model(name, entry, providers)
+            for name, entry in self.document.models.items()
+        }
+
+    def _model(
+        self, name: str, entry: schema.Model, providers: Mapping[str, ProviderSettings]
+    ) -> ModelPlan:
+        path: KeyPath = ("models", name)
+        if not name.strip() or name.count("*") > 1:
+            self.report.mistake(path, "expected a name with at most one *")
+        routes: list[Route] = []
+        for index, table in enumerate(entry.routes):
+            route_path = (*path, "routes", index)
+            if table.provider not in providers:
+                self.report.mistake(
+                    (*route_path, "provider"),
+                    f'no provider "{table.provider}" is configured'
+                    f"{did_you_mean(table.provider, providers)}",
+                )
+            if table.model.count("*") > name.count("*"):
+                self.report.mistake(
+                    (*route_path, "model"), f"expected at most {name.count('*')} *, as in the name"
+                )
+            route = self._route(table, route_path)
+            if any(route.id == other.id for other in routes):
+                self.report.mistake(route_path, "is the same provider and model as a route before")
+            routes.append(route)
+        for key in ("fallbacks", "context_fallbacks", "content_fallbacks"):
+            self.check_fallbacks(getattr(entry, key), (*path, key), name)
+        self._check_fields(entry.default_params, (*path, "default_params"))
+        retry = schema.Retry(attempts=entry.retry) if isinstance(entry.retry, int) else entry.retry
+        return ModelPlan(
+            name=name,
+            routes=tuple(routes),
+            strategy=self.strategy(entry.strategy, (*path, "strategy")),
+            fallbacks=entry.fallbacks,
+            context_fallbacks=entry.context_fallbacks,
+            content_fallbacks=entry.content_fallbacks,
+            retry=retry.over(self.retry) if retry else None,
+            timeouts=entry.timeouts.over(self.timeouts) if entry.timeouts else None,
+            default_params=entry.default_params,
+        )
+
+    def _route(self, table: schema.RouteTable, path: KeyPath) -> Route:
+        if (table.input is None) != (table.output is None):
+            self.report.mistake(path, "expected both input and output, or neither")
+        if table.input is None and (table.cached_read, table.cache_write) != (None, None):
+            self.report.mistake(path, "expected input and output beside the prices of a cache")
+        self._check_fields(table.params, (*path, "params"))
+        return Route(
+            provider=table.provider,
+            model=table.model,
+            price=Price(table.input, table.output, table.cached_read, table.cache_write),
+            weight=table.weight,
+            order=table.order,
+            rpm=table.rpm,
+            tpm=table.tpm,
+            headers=self._headers(table.headers, (*path, "headers")),
+            params=table.params,
+            context_length=table.context_length,
+            max_output=table.max_output,
+            zdr=table.zdr,
+            data_collection=table.data_collection,
+            quantization=table.quantization,
+        )
+
+    def strategy(self, word: str | None, path: KeyPath) -> Strategy | None:
+        if word is not None and word not in STRATEGY_WORDS:
+            words = ", ".join(f'"{word}"' for word in STRATEGY_WORDS)
+            self.report.mistake(path, f'expected one of {words}, got "{word}"')
+        return STRATEGY_WORDS.get(word) if word is not None else None
+
+    def check_fallbacks(self, names: tuple[str, ...], path: KeyPath, model: str | None) -> None:
+        for index, name in enumerate(names):
+            if name == model:
+                self.report.warn(
+                    (*path, index), "has no effect: a model cannot fall back to itself"
+                )
+            elif name in names[:index]:
+                self.report.warn((*path, index), "has no effect: it is named before")
+
+    def _headers(
+        self, headers: Mapping[str, str | schema.SecretSource], path: KeyPath
+    ) -> tuple[tuple[str, Secret], ...]:
+        secrets = []
+        for name, value in headers.items():
+            if name.lower() in _OWN_HEADERS or not _HEADER_NAME.fullmatch(name):
+                self.report.mistake((*path, name), "expected a header that the gateway may add")
+            if isinstance(value, schema.SecretSource):
+                secret = self.secrets.read(value, (*path, name))
+            else:
+                secret = self.secrets.plain(value, (*path, name))
+                if name.lower() in _SECRET_HEADERS:
+                    self.report.warn((*path, name), PLAIN_SECRET)
+            if secret is not None:
+                secrets.append((name.lower(), secret))
+        return tuple(secrets)
+
+    def _check_fields(self, fields: Mapping[str, Any], path: KeyPath) -> None:
+        for name in _OWN_FIELDS & fields.keys():
+            self.report.mistake((*path, name), "is always the request's own")
+
+    def _check_name(self, path: KeyPath, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            self.report.mistake(
+                path, "expected a name of 1 to 64 letters, digits, -, _ and . (not at its start)"
+            )
+
+
+def url_problem(url: str) -> str | None:
+    """What is wrong with an http(s) URL that others are appended to; never repeats the URL."""
+    expected = "expected an http:// or https:// URL"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f"{expected}, got a malformed one"
+    if parts.scheme not in ("http", "https"):
+        return expected
+    if not parts.hostname or port == 0 or not url.isascii() or not url.isprintable() or " " in url:
+        return f"{expected}, got a malformed one"
+    if parts.username is not None or parts.password is not None:
+        return f"{expected} without user name and password"
+    if "?" in url or "#" in url:
+        return f"{expected} without query and fragment"
+    return None

@@ -1,0 +1,85 @@
+"""What types cannot say of a document: rules between keys, and keys that have no effect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from signalbox.config_report import Report
+from signalbox.config_schema import Document, TimeoutTable
+from signalbox.config_settings import STRATEGY_SUFFIXES
+from signalbox.types import Timeouts
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+
+
+def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
+    """Reports mistakes and warnings of the sections that need no resolving."""
+    _check_server(document, report)
+    _check_storage(document, report)
+    _check_aliases(document, report)
+    _warn_of_timeouts(document.timeouts, timeouts, report)
+    if document.limits.burst is not None and document.limits.rpm is None:
+        report.warn(("limits", "burst"), "has no effect without limits.rpm")
+    if document.alerts is not None:
+        report.warn(("alerts",), "has no effect in this version")
+    if document.presets is not None:
+        report.warn(("presets",), "has no effect in this version")
+
+
+def _check_server(document: Document, report: Report) -> None:
+    if document.server.workers > 1:
+        report.mistake(
+            ("server", "workers"),
+            f"expected 1, got {document.server.workers}: more than one needs PostgreSQL and "
+            "Redis, which this version does not have",
+        )
+    for index, origin in enumerate(document.server.cors_origins):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            report.mistake(
+                ("server", "cors_origins", index),
+                'expected "*" or an origin such as "https://example.com", without a path',
+            )
+
+
+def _check_storage(document: Document, report: Report) -> None:
+    database = document.storage.database
+    if database.startswith(("postgresql:", "postgresql+", "postgres:")):
+        report.mistake(
+            ("storage", "database"), "needs PostgreSQL, which this version does not have"
+        )
+    elif not re.fullmatch(r"sqlite:///[^?#]+", database):
+        report.mistake(("storage", "database"), "expected sqlite:///, then a file's path")
+    if document.storage.redis is not None:
+        report.mistake(("storage", "redis"), "needs Redis, which this version does not have")
+
+
+def _check_aliases(document: Document, report: Report) -> None:
+    for alias in document.aliases:
+        if "*" in alias or not alias.strip():
+            report.mistake(("aliases", alias), "expected a plain name, without *")
+        if alias in document.models:
+            report.mistake(("aliases", alias), "is the name of a model too")
+        seen = [alias]
+        while (target := _next_alias(document.aliases, seen[-1])) is not None:
+            if target in seen:
+                report.mistake(("aliases", alias), "leads back to itself: " + " → ".join(seen))
+                break
+            seen.append(target)
+
+
+def _next_alias(aliases: Mapping[str, str], alias: str) -> str | None:
+    """The alias that an alias stands for, also behind `:floor`; None where it is a model."""
+    target = aliases[alias]
+    base, _, suffix = target.rpartition(":")
+    names = (target, base) if suffix in STRATEGY_SUFFIXES else (target,)
+    return next((name for name in names if name in aliases), None)
+
+
+def _warn_of_timeouts(given: TimeoutTable, timeouts: Timeouts, report: Report) -> None:
+    for name in ("connect", "first_token", "idle", "response"):
+        seconds = getattr(given, name)
+        if seconds is not None and seconds > timeouts.total:
+            report.warn(
+                ("timeouts", name), f"has no effect: the total of {timeouts.total:g} s ends before"
+            )

@@ -1,0 +1,210 @@
+"""The sections and keys of `signalbox.toml`, as the file spells them.
+
+Defaults stand here. `config_check.py` compares a file with these types; `config.py` turns them
+into what the other parts use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, field
+
+from signalbox.types import RetryPolicy, Timeouts
+
+Count = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(min_length=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
+
+MIB = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: nothing but the fields below is allowed in it."""
+
+
+class Server(Table, frozen=True):
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    """0: any free port."""
+    workers: Count = 1
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=1024 * MIB)] = 32 * MIB
+    """Of a request, after decompression: about six large images in base64."""
+    body_timeout: Seconds = 30.0
+    """For a client to send the whole body."""
+    keepalive: Seconds = 15.0
+    """Silence on a stream before a comment is sent."""
+    send_timeout: Seconds = 60.0
+    """For a client to take what was sent to it."""
+    drain_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+    """For requests under way when the gateway stops."""
+    cors_origins: tuple[Name, ...] = ()
+
+
+class Storage(Table, frozen=True):
+    database: Name = "sqlite:///signalbox.db"
+    """A relative path lies in the data directory."""
+    redis: Name | None = None
+
+
+class Limits(Table, frozen=True):
+    """The global limiter; None: no limit."""
+
+    rpm: Count | None = None
+    tpm: Count | None = None
+    concurrency: Count | None = None
+    burst: Count | None = None
+    """Requests at once; None: as many as `rpm`."""
+    default_max_tokens: Count = 8192
+
+
+class Retry(Table, frozen=True):
+    """What differs from the defaults of `RetryPolicy`, in milliseconds."""
+
+    attempts: Annotated[int, Meta(ge=0, le=100)] | None = None
+    base_delay_ms: Milliseconds | None = None
+    backoff: Annotated[float, Meta(ge=1, le=100)] | None = None
+    max_delay_ms: Milliseconds | None = None
+    max_wait_ms: Milliseconds | None = None
+    max_attempts_total: Annotated[int, Meta(ge=1, le=1000)] | None = None
+
+    def over(self, base: RetryPolicy) -> RetryPolicy:
+        return replace(
+            base,
+            attempts=_either(self.attempts, base.attempts),
+            base_delay=_seconds(self.base_delay_ms, base.base_delay),
+            backoff=_either(self.backoff, base.backoff),
+            max_delay=_seconds(self.max_delay_ms, base.max_delay),
+            max_wait=_seconds(self.max_wait_ms, base.max_wait),
+            max_attempts_total=_either(self.max_attempts_total, base.max_attempts_total),
+        )
+
+
+class TimeoutTable(Table, frozen=True):
+    """What differs from the defaults of `Timeouts`, in seconds."""
+
+    connect: Seconds | None = None
+    first_token: Seconds | None = None
+    idle: Seconds | None = None
+    response: Seconds | None = None
+    total: Seconds | None = None
+
+    def over(self, base: Timeouts) -> Timeouts:
+        return Timeouts(
+            connect=_either(self.connect, base.connect),
+            first_token=_either(self.first_token, base.first_token),
+            idle=_either(self.idle, base.idle),
+            response=_either(self.response, base.response),
+            total=_either(self.total, base.total),
+        )
+
+
+class Traces(Table, frozen=True):
+    payloads: Literal["full", "redacted", "off"] = "full"
+    max_payload_bytes: Annotated[int, Meta(ge=0, le=64 * MIB)] = 256 * 1024
+    """Of one recorded body. A batch of traces is written at 1 MB, so a few fit into one."""
+    retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 7
+
+
+class Alerts(Table, frozen=True):
+    webhook: Name | None = None
+
+
+class Routing(Table, frozen=True):
+    fallbacks: tuple[Name, ...] = ()
+    strategy: Name = "balanced"
+
+
+class SecretSource(Table, frozen=True):
+    """Where a secret is read from: exactly one of the three."""
+
+    env: Name | None = None
+    file: Name | None = None
+    value: Name | None = None
+
+
+class ProviderKey(SecretSource, frozen=True):
+    rpm: Count | None = None
+    tpm: Count | None = None
+
+
+class Provider(Table, frozen=True):
+    api: Literal["openai", "anthropic", "gemini"] | None = None
+    base_url: Name | None = None
+    keys: tuple[ProviderKey, ...] | None = None
+    discover: bool | None = None
+
+
+class RouteTable(Table, frozen=True):
+    """One way to serve a model. Prices are US dollars per million tokens."""
+
+    provider: Name
+    model: Name
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    order: int | None = None
+    rpm: Count | None = None
+    tpm: Count | None = None
+    headers: dict[str, str | SecretSource] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    zdr: bool | None = None
+    data_collection: Literal["allow", "deny"] | None = None
+    quantization: Name | None = None
+    context_length: Count | None = None
+    max_output: Count | None = None
+
+
+class Model(Table, frozen=True):
+    routes: Annotated[tuple[RouteTable, ...], Meta(min_length=1)]
+    fallbacks: tuple[Name, ...] = ()
+    context_fallbacks: tuple[Name, ...] = ()
+    content_fallbacks: tuple[Name, ...] = ()
+    strategy: Name | None = None
+    retry: Annotated[int, Meta(ge=0, le=100)] | Retry | None = None
+    """A number stands for `attempts`."""
+    timeouts: TimeoutTable | None = None
+    default_params: dict[str, Any] = field(default_factory=dict)
+
+
+class GatewayKey(Table, frozen=True):
+    key: SecretSource
+    rpm: Count | None = None
+    tpm: Count | None = None
+    concurrency: Count | None = None
+    models: tuple[Name, ...] = ()
+    budget: dict[str, Any] | None = None
+
+
+class Document(Table, frozen=True):
+    """The whole file."""
+
+    server: Server = Server()
+    storage: Storage = Storage()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    timeouts: TimeoutTable = TimeoutTable()
+    traces: Traces = Traces()
+    alerts: Alerts | None = None
+    routing: Routing = Routing()
+    providers: dict[str, Provider] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    aliases: dict[str, Name] = field(default_factory=dict)
+    keys: dict[str, GatewayKey] = field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] | None = None
+
+
+def _either(value: T | None, base: T) -> T:
+    return base if value is None else value
+
+
+def _seconds(milliseconds: float | None, base: float) -> float:
+    return base if milliseconds is None else milliseconds / 1000
