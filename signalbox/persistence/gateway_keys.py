@@ -1,0 +1,95 @@
+"""Gateway keys as they are made and as they are kept, and the secrets of a first start.
+
+A key is `gateway-sk-` and 192 random bits. Only its SHA-256 and a visible prefix are kept: with so
+many random bits nothing is to be gained from salt or a slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from signalbox.persistence.stores import GatewayKeyRecord
+from signalbox.types import Secret, SignalboxError
+
+PREFIX = "gateway-sk-"
+VISIBLE_CHARS = len(PREFIX) + 4
+RANDOM_BYTES = 24
+MIN_TOKEN_CHARS = 16
+
+
+class BadTokenFile(SignalboxError):
+    """A file that holds a token of the gateway cannot be read, or holds something else."""
+
+
+def key_digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def new_gateway_key(
+    name: str,
+    *,
+    key_id: str,
+    created_at: float,
+    expires_at: float | None = None,
+    rpm: int | None = None,
+    tpm: int | None = None,
+    concurrency: int | None = None,
+    models: tuple[str, ...] = (),
+) -> tuple[Secret, GatewayKeyRecord]:
+    """A new key, to be shown once, and what is kept of it. Times are Unix seconds."""
+    text = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    record = GatewayKeyRecord(
+        id=key_id,
+        name=name,
+        digest=key_digest(text),
+        prefix=text[:VISIBLE_CHARS],
+        created_at=created_at,
+        expires_at=expires_at,
+        rpm=rpm,
+        tpm=tpm,
+        concurrency=concurrency,
+        models=models,
+    )
+    return Secret(text), record
+
+
+def admin_token(path: Path) -> Secret:
+    """The token in the file, which is made on the first call. Raises `BadTokenFile`."""
+    token = read_token(path)
+    if token is None:
+        token = Secret(secrets.token_urlsafe(RANDOM_BYTES))
+        write_token(path, token)
+    return token
+
+
+def read_token(path: Path) -> Secret | None:
+    """The token in a file; None where there is no such file. Raises `BadTokenFile`."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadTokenFile(f"{path} cannot be read: {error}") from None
+    if len(text) < MIN_TOKEN_CHARS or not text.isprintable():
+        raise BadTokenFile(
+            f"{path}: expected a token of {MIN_TOKEN_CHARS} characters or more; "
+            "delete the file and a new one is made"
+        )
+    return Secret(text)
+
+
+def write_token(path: Path, token: Secret) -> None:
+    """Writes a file that only its owner may read. Raises `BadTokenFile`."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(token.reveal() + "\n")
+        fresh.replace(path)
+    except OSError as error:
+        raise BadTokenFile(f"{path} cannot be written: {error}") from None

@@ -1,0 +1,222 @@
+"""The stores of leases on provider keys and of the gateway's own limits, as protocols.
+
+Both take batches and answer in the same order, so that an engine over a network serves a batch in
+one round trip. One call is one step: nobody else's request comes between its parts.
+
+`now` and every `*_at` are the caller's monotonic clock, in seconds. An engine that several
+processes share keeps a time of its own and translates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from signalbox.adapters.protocol import RateLimits
+from signalbox.machines.facts import Headroom
+from signalbox.types import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuota:
+    """A key that may be leased, with its declared limits per minute; None: none declared."""
+
+    key_id: str
+    rpm: int | None
+    tpm: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """One request and `tokens` expected tokens on one of `keys`, for `ttl` seconds at most."""
+
+    owner: str
+    model: str
+    tokens: int
+    ttl: float
+    keys: tuple[KeyQuota, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A lease that is held. `token` fences: it grows with every lease and never comes again."""
+
+    id: str
+    owner: str
+    token: int
+    key_id: str
+    model: str
+    tokens: int
+    granted_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRefused:
+    reason: str
+    available_at: float | None
+    """When one of the keys will have room, if nothing else comes; None: no waiting helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """How an attempt on a leased key ended."""
+
+    failure: Failure | None
+    tokens: int | None
+    """Used by the attempt; None: not known, the reservation stands."""
+    rate_limits: RateLimits | None
+    """What the answer's headers said."""
+    observed_at: float | None = None
+    """When the headers came; None: just now."""
+    cancelled: bool = False
+    """The gateway ended the attempt, so it proves nothing about the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettlement:
+    lease_id: str
+    token: int
+    outcome: AttemptOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    done: bool
+    """False: the lease had been settled, or had expired."""
+    evicted: bool = False
+    """The key was evicted by this, and was in use until now."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCondition:
+    """What a store knows of a key."""
+
+    key_id: str
+    phase: str
+    """A state of `machines.keys.KeyMachine`."""
+    until: float | None
+    """When a cooling or evicted key is tried again."""
+    open_leases: int
+    share: float | None
+    """What remains (0 to 1) of its fullest limit; None: no limits known."""
+
+
+class LeaseStore(Protocol):
+    """Owns what must outlive the key pool's actor: leases, windows, cooldowns, evictions."""
+
+    def acquire(
+        self, requests: Sequence[LeaseRequest], now: float
+    ) -> list[LeaseRecord | LeaseRefused]:
+        """Leases the usable key with the largest remaining share, the least recently used of
+        equals, and counts the request and its tokens on it."""
+        ...
+
+    def settle(self, settlements: Sequence[LeaseSettlement], now: float) -> list[Settled]:
+        """Compare-and-delete: only a lease whose token matches is released, and only once."""
+        ...
+
+    def look(self, request: LeaseRequest, now: float) -> Headroom:
+        """What `acquire` would find, without taking it."""
+        ...
+
+    def expire(self, now: float) -> list[LeaseRecord]:
+        """Releases the leases whose time is over; what they counted stays counted."""
+        ...
+
+    def open_leases(self) -> list[LeaseRecord]: ...
+
+    def conditions(self, keys: Sequence[KeyQuota], now: float) -> list[KeyCondition]: ...
+
+
+class Kind(StrEnum):
+    """What a limit counts."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENCY = "concurrency"
+
+
+class Scope(StrEnum):
+    """Whose limit it is."""
+
+    GLOBAL = "global"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeLimits:
+    """The limits of one scope; None: no such limit. `rpm` and `tpm` are per minute.
+
+    `burst` is how many requests may come at once; None: `rpm` of them. Tokens burst to `tpm`.
+    """
+
+    scope: Scope
+    id: str
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+    burst: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRequest:
+    """One request and `tokens` expected tokens under every scope, or under none."""
+
+    owner: str
+    tokens: int
+    ttl: float
+    scopes: tuple[ScopeLimits, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Where a limit on requests or tokens stands. `reset_after`: seconds until it is unused."""
+
+    kind: Kind
+    limit: int
+    remaining: int
+    reset_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitGranted:
+    id: str
+    meters: tuple[Meter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRefused:
+    scope: Scope
+    kind: Kind
+    limit: int
+    retry_after: float
+    """Seconds; inf: it never fits."""
+    meters: tuple[Meter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettlement:
+    id: str
+    tokens: int | None
+    """Used; None: not known, the reservation counts as used."""
+
+
+class LimitStore(Protocol):
+    """Owns the gateway's own limits: who has used how much, and who is under way."""
+
+    def reserve(
+        self, requests: Sequence[LimitRequest], now: float
+    ) -> list[LimitGranted | LimitRefused]:
+        """All scopes and kinds of a request, or nothing of it."""
+        ...
+
+    def settle(self, settlements: Sequence[LimitSettlement], now: float) -> list[bool]:
+        """Frees the concurrency and counts the tokens, once; False where that is done already."""
+        ...
+
+    def expire(self, now: float) -> int:
+        """Settles reservations whose time is over and forgets unused limits; how many are open."""
+        ...

@@ -1,0 +1,260 @@
+"""The store on SQLite: one file, one writer connection, a few reader connections.
+
+Everything goes through the driver itself: importing SQLAlchemy alone would take half of the time
+that a start may take, so only the upgrade of the schema pays for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
+
+from signalbox.persistence.columns import microseconds, storable_text
+from signalbox.persistence.rows import (
+    EVENT_COLUMNS,
+    KEY_COLUMNS,
+    LEDGER_COLUMNS,
+    PAYLOAD_COLUMNS,
+    TRACE_COLUMNS,
+    charge_row,
+    event_rows,
+    key_row,
+    payload_rows,
+    read_charge,
+    read_key,
+    read_trace,
+    trace_row,
+)
+from signalbox.persistence.sqlite_file import (
+    connect_reader,
+    connect_writer,
+    create_file,
+    prepare_schema,
+    saying,
+)
+from signalbox.persistence.stores import Charge, GatewayKeyRecord, TraceRecord
+from signalbox.persistence.threads import READERS
+from signalbox.types import StoreUnavailable
+
+# One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
+# second, so that a charge never waits long behind it.
+_TRACES_DELETED_AT_ONCE = 100
+
+
+def _select(columns: Sequence[str], table: str) -> str:
+    return f"SELECT {', '.join(columns)} FROM {table}"
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+
+
+_INSERT_CHARGE = _insert("ledger", LEDGER_COLUMNS) + " ON CONFLICT (request_id) DO NOTHING"
+_INSERT_TRACE = _insert("traces", TRACE_COLUMNS) + " ON CONFLICT (id) DO NOTHING"
+_INSERT_EVENT = _insert("trace_events", EVENT_COLUMNS)
+_INSERT_PAYLOAD = _insert("trace_payloads", PAYLOAD_COLUMNS)
+_INSERT_KEY = _insert("gateway_keys", KEY_COLUMNS)
+_SELECT_CHARGE = _select(LEDGER_COLUMNS, "ledger")
+_SELECT_TRACE = _select(TRACE_COLUMNS, "traces")
+_SELECT_EVENTS = _select(EVENT_COLUMNS, "trace_events") + " WHERE trace_id = ? ORDER BY seq"
+_SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id = ? ORDER BY seq"
+_SELECT_KEY = _select(KEY_COLUMNS, "gateway_keys")
+_DELETE_OLDEST = """
+    DELETE FROM traces WHERE id IN (
+        SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us, id LIMIT ?
+    )
+"""
+
+
+class SqliteStore:
+    """The `Store` of one SQLite file. Its methods may be called from any thread."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
+        """Takes over a writer whose schema is the newest; `open` is what makes one."""
+        self._path = path
+        self._inode = os.stat(path).st_ino
+        self._writer = writer
+        self._writer_lock = Lock()
+        self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        for _ in range(READERS):
+            self._readers.put(connect_reader(path))
+
+    @classmethod
+    def open(cls, path: Path) -> SqliteStore:
+        """Opens the file, makes it where it is missing, and upgrades its schema.
+
+        Raises `StoreUnavailable` when the file cannot be had, is no database of this program, or
+        was written by a newer version.
+        """
+        create_file(path)
+        with saying("open the database", path):
+            writer = connect_writer(path)
+            try:
+                prepare_schema(writer, path)
+                return cls(path, writer)
+            except BaseException:
+                writer.close()
+                raise
+
+    def append_charges(self, charges: Sequence[Charge]) -> None:
+        rows = [charge_row(charge) for charge in charges]
+        with self._transaction("append charges") as writer:
+            writer.executemany(_INSERT_CHARGE, rows)
+
+    def load_charge(self, request_id: str) -> Charge | None:
+        with self._reading("load a charge") as reader:
+            found = reader.execute(
+                _SELECT_CHARGE + " WHERE request_id = ?", (storable_text(request_id),)
+            ).fetchone()
+        return None if found is None else read_charge(found)
+
+    def save_traces(self, traces: Sequence[TraceRecord]) -> None:
+        batch = [(trace_row(t), event_rows(t), payload_rows(t)) for t in traces]
+        with self._transaction("save traces") as writer:
+            for row, events, payloads in batch:
+                if writer.execute(_INSERT_TRACE, row).rowcount:
+                    writer.executemany(_INSERT_EVENT, events)
+                    writer.executemany(_INSERT_PAYLOAD, payloads)
+
+    def load_trace(self, trace_id: str) -> TraceRecord | None:
+        key = (storable_text(trace_id),)
+        with self._reading("load a trace") as reader:
+            found = reader.execute(_SELECT_TRACE + " WHERE id = ?", key).fetchone()
+            events = reader.execute(_SELECT_EVENTS, key).fetchall()
+            payloads = reader.execute(_SELECT_PAYLOADS, key).fetchall()
+        return None if found is None else read_trace(found, events, payloads)
+
+    def list_traces(
+        self,
+        *,
+        limit: int,
+        before: str | None = None,
+        state: str | None = None,
+        model: str | None = None,
+    ) -> list[TraceRecord]:
+        """Newest by id: ids are UUIDv7, so the page before a deleted trace is still that page."""
+        if limit < 1:
+            raise ValueError(f"limit is {limit}, expected at least 1")
+        wanted = {"id < ?": before, "state = ?": state, "model = ?": model}
+        filters = {
+            test: storable_text(value) for test, value in wanted.items() if value is not None
+        }
+        where = f" WHERE {' AND '.join(filters)}" if filters else ""
+        statement = f"{_SELECT_TRACE}{where} ORDER BY id DESC LIMIT ?"
+        with self._reading("list traces") as reader:
+            found = reader.execute(statement, (*filters.values(), limit)).fetchall()
+        return [read_trace(values) for values in found]
+
+    def delete_traces(self, *, older_than: float, limit: int) -> int:
+        """Oldest first, in transactions of 100, with their events and payloads."""
+        deleted = 0
+        older_than_us = microseconds(older_than, "older_than")
+        while deleted < limit:
+            wanted = min(_TRACES_DELETED_AT_ONCE, limit - deleted)
+            with self._transaction("delete traces") as writer:
+                count = writer.execute(_DELETE_OLDEST, (older_than_us, wanted)).rowcount
+            deleted += count
+            if count < wanted:
+                break
+        return deleted
+
+    def add_key(self, key: GatewayKeyRecord) -> None:
+        row = key_row(key)
+        with self._transaction("add a key") as writer:
+            taken = writer.execute(
+                "SELECT name FROM gateway_keys WHERE name = ? OR digest = ?",
+                (storable_text(key.name), key.digest),
+            ).fetchone()
+            if taken is not None:
+                same = "name" if taken[0] == storable_text(key.name) else "secret"
+                raise ValueError(
+                    f"the key {key.name!r} cannot be added: the key {taken[0]!r} has the same "
+                    f"{same}, and a revoked key keeps both"
+                )
+            writer.execute(_INSERT_KEY, row)
+
+    def list_keys(self) -> list[GatewayKeyRecord]:
+        with self._reading("list keys") as reader:
+            found = reader.execute(_SELECT_KEY + " ORDER BY created_at_us, id").fetchall()
+        return [read_key(values) for values in found]
+
+    def revoke_key(self, name_or_id: str, at: float) -> GatewayKeyRecord | None:
+        """A key that is revoked already keeps the time of its first revocation."""
+        wanted = storable_text(name_or_id)
+        at_us = microseconds(at, "at")
+        with self._transaction("revoke a key") as writer:
+            found = writer.execute(
+                # An id wins over a name that looks like it.
+                "SELECT id FROM gateway_keys WHERE id = ? OR name = ? ORDER BY id <> ? LIMIT 1",
+                (wanted, wanted, wanted),
+            ).fetchone()
+            if found is None:
+                return None
+            writer.execute(
+                "UPDATE gateway_keys SET revoked_at_us = ? WHERE id = ? AND revoked_at_us IS NULL",
+                (at_us, *found),
+            )
+            revoked = writer.execute(_SELECT_KEY + " WHERE id = ?", found).fetchone()
+        return read_key(revoked)
+
+    def change_mark(self) -> int:
+        """SQLite's data version as the writer sees it: its own commits leave it as it is."""
+        with self._writer_lock, saying("look for changes", self._path):
+            (mark,) = self._writer.execute("PRAGMA data_version").fetchone()
+        return int(mark)
+
+    def ping(self) -> None:
+        """Also notices a file that was deleted or replaced, whose charges would be lost."""
+        try:
+            inode = os.stat(self._path).st_ino
+        except OSError as error:
+            raise StoreUnavailable(f"the database {self._path}: {error.strerror}") from error
+        if inode != self._inode:
+            raise StoreUnavailable(
+                f"the database {self._path} was replaced by another file while it was open; "
+                "restart the gateway"
+            )
+        with self._reading("read the schema's revision") as reader:
+            reader.execute("SELECT version_num FROM alembic_version").fetchone()
+
+    def close(self) -> None:
+        """Waits for calls under way; later calls raise `StoreUnavailable`. May be called again."""
+        with self._writer_lock, saying("close the database", self._path):
+            for reader in [self._readers.get() for _ in range(READERS)]:
+                reader.close()
+                self._readers.put(reader)
+            # Last, so that it finds itself alone and moves the log into the database file.
+            self._writer.close()
+
+    @contextmanager
+    def _transaction(self, operation: str) -> Iterator[sqlite3.Connection]:
+        with self._writer_lock, saying(operation, self._path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            finally:
+                # After a failure, also of the commit; some errors have rolled back already.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def _reading(self, operation: str) -> Iterator[sqlite3.Connection]:
+        """One snapshot for all that is read within."""
+        reader = self._readers.get()
+        try:
+            with saying(operation, self._path):
+                reader.execute("BEGIN")
+                try:
+                    yield reader
+                finally:
+                    if reader.in_transaction:
+                        reader.execute("ROLLBACK")
+        finally:
+            self._readers.put(reader)

@@ -1,0 +1,167 @@
+"""The stores as protocols, one a concern, and the records that they keep.
+
+Stores are synchronous and are called from worker threads (`threads.py`). Whatever the engine
+raises leaves a store as `StoreUnavailable`. Times are Unix seconds, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from signalbox.types import NanoUSD, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One row of the ledger: what one request cost. Unique by `request_id`."""
+
+    id: str
+    request_id: str
+    at: float
+    key_id: str
+    model: str
+    """As the client asked for it."""
+    provider: str
+    route_model: str
+    usage: Usage
+    amount: NanoUSD | None
+    """What the caller is charged; None: the price is unknown."""
+    upstream_cost: NanoUSD | None
+    reason: str
+    """`answered`, `cancelled`, `broken`, `deadline`, or `no_content` (amount 0, insurance)."""
+    price_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """One fact or lifecycle event of a request, in sequence."""
+
+    seq: int
+    at: float
+    """Seconds since the request was received."""
+    kind: str
+    """`fact` or `event`."""
+    name: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TracePayload:
+    """One body of a request, capped and redacted as configured."""
+
+    seq: int
+    kind: str
+    """`request`, `upstream_request`, `upstream_response` or `response`."""
+    attempt: int | None
+    body: bytes
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRecord:
+    """One request, written once, at its end."""
+
+    id: str
+    started_at: float
+    ended_at: float
+    door: str
+    model: str
+    state: str
+    """`done` or `failed`."""
+    stream: bool
+    status: int
+    """The HTTP status that the client saw (200 for a stream that broke later)."""
+    key_id: str
+    key_name: str
+    attempts: int
+    provider: str | None = None
+    """Of the attempt that answered."""
+    route_model: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    user: str | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    cost: NanoUSD | None = None
+    first_token_ms: float | None = None
+    duration_ms: float = 0.0
+    events: tuple[TraceEvent, ...] = ()
+    payloads: tuple[TracePayload, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKeyRecord:
+    """A gateway key at rest: its SHA-256 and a prefix that people recognise it by."""
+
+    id: str
+    name: str
+    digest: bytes
+    prefix: str
+    created_at: float
+    revoked_at: float | None = None
+    expires_at: float | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    models: tuple[str, ...] = ()
+    """Model names and wildcards that the key may call; empty: all."""
+
+
+class LedgerStore(Protocol):
+    def append_charges(self, charges: Sequence[Charge]) -> None:
+        """Durable when it returns. A request that is charged already is left as it is."""
+        ...
+
+    def load_charge(self, request_id: str) -> Charge | None: ...
+
+
+class TraceStore(Protocol):
+    def save_traces(self, traces: Sequence[TraceRecord]) -> None:
+        """Durable when it returns. A trace that is there already is left as it is."""
+        ...
+
+    def load_trace(self, trace_id: str) -> TraceRecord | None: ...
+
+    def list_traces(
+        self,
+        *,
+        limit: int,
+        before: str | None = None,
+        state: str | None = None,
+        model: str | None = None,
+    ) -> list[TraceRecord]:
+        """Newest first, without events and payloads. `before` is a trace id."""
+        ...
+
+    def delete_traces(self, *, older_than: float, limit: int) -> int:
+        """Deletes at most `limit` traces that started before `older_than`; how many it was."""
+        ...
+
+
+class GatewayKeyStore(Protocol):
+    def add_key(self, key: GatewayKeyRecord) -> None:
+        """Raises `ValueError` naming the key when the name or digest is taken."""
+        ...
+
+    def list_keys(self) -> list[GatewayKeyRecord]: ...
+
+    def revoke_key(self, name_or_id: str, at: float) -> GatewayKeyRecord | None:
+        """The revoked key; None where there is none of that name or id."""
+        ...
+
+    def change_mark(self) -> int:
+        """A number that differs after another process has committed a change."""
+        ...
+
+
+class Store(LedgerStore, TraceStore, GatewayKeyStore, Protocol):
+    """One engine that keeps all of it."""
+
+    def ping(self) -> None:
+        """Raises `StoreUnavailable` when the database does not answer."""
+        ...
+
+    def close(self) -> None: ...

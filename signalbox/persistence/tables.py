@@ -1,0 +1,142 @@
+"""The schema, once for every engine. The migrations build it; a test holds the two together.
+
+Times are integer microseconds of Unix time (UTC), durations integer microseconds: exact, compared
+and indexed alike by both engines, and free of drivers' time zones. Money is integer nano-USD, where
+NULL is an unknown amount. JSON is kept as text: nothing queries into it, and PostgreSQL's own type
+refuses the NUL that a client's string may hold.
+
+Importing this module imports SQLAlchemy (half a second of a start), so only what creates or
+upgrades a database does; the stores name their columns in `rows.py`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
+
+metadata = MetaData(
+    # Names of constraints that a later migration can rely on, on either engine.
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+UuidText = Uuid(as_uuid=False).with_variant(String(36), "sqlite")
+"""A UUID in its canonical text, which SQLite keeps as it is: both forms sort by time."""
+
+
+def usage_columns() -> list[Column[int] | Column[bool]]:
+    """Tokens in disjoint classes; NULL where the provider did not say."""
+    return [
+        Column("prompt_tokens", BigInteger),
+        Column("cached_read_tokens", BigInteger),
+        Column("cache_write_tokens", BigInteger),
+        Column("completion_tokens", BigInteger),
+        Column("reasoning_tokens", BigInteger),
+        Column("usage_estimated", Boolean, nullable=False),
+    ]
+
+
+gateway_keys = Table(
+    "gateway_keys",
+    metadata,
+    Column("id", UuidText, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("prefix", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("revoked_at_us", BigInteger),
+    Column("expires_at_us", BigInteger),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("concurrency", BigInteger),
+    Column("models", Text, nullable=False),
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    # The order of the ids is the order of time, so the key serves the newest-first listing.
+    Column("id", UuidText, primary_key=True),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("ended_at_us", BigInteger, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("status", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("key_name", Text, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("provider", Text),
+    Column("route_model", Text),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    # `user` is a reserved word in PostgreSQL.
+    Column("end_user", Text),
+    Column("tags", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    *usage_columns(),
+    Column("cost_nano_usd", BigInteger),
+    Column("first_token_us", BigInteger),
+    Column("duration_us", BigInteger, nullable=False),
+    Index(None, "model", "id"),
+    Index(None, "state", "id"),
+    # For retention, which goes by the time and not by the id.
+    Index(None, "started_at_us"),
+)
+
+trace_events = Table(
+    "trace_events",
+    metadata,
+    Column("trace_id", UuidText, ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+trace_payloads = Table(
+    "trace_payloads",
+    metadata,
+    Column("trace_id", UuidText, ForeignKey("traces.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("attempt", BigInteger),
+    Column("body", LargeBinary, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+)
+
+# Append-only: the migration adds the triggers that hold it to that, in each engine's own words.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", UuidText, primary_key=True),
+    Column("request_id", UuidText, nullable=False, unique=True),
+    Column("at_us", BigInteger, nullable=False),
+    # No foreign key: a key declared in the configuration has no row of its own.
+    Column("key_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("route_model", Text, nullable=False),
+    *usage_columns(),
+    Column("amount_nano_usd", BigInteger),
+    Column("upstream_cost_nano_usd", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("price_source", Text, nullable=False),
+)

@@ -1,0 +1,391 @@
+"""What is SQLite's own: the file, its schema, other processes, and crashes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from signalbox.persistence import rows
+from signalbox.persistence.columns import CorruptRow
+from signalbox.persistence.migrations import HEAD, REVISIONS
+from signalbox.persistence.migrations.upgrade import alembic_config
+from signalbox.persistence.open import open_store, parse_database_url
+from signalbox.persistence.sqlite import SqliteStore
+from signalbox.persistence.tables import metadata
+from signalbox.types import StoreUnavailable
+from tests import records
+
+ROOT = Path(__file__).parents[1]
+
+APPENDS_FOR_EVER = """
+import sys
+from pathlib import Path
+from signalbox.persistence.sqlite import SqliteStore
+from tests import records
+
+store = SqliteStore.open(Path(sys.argv[1]))
+while True:
+    batch = [records.charge() for _ in range(3)]
+    store.append_charges(batch)
+    print(*[charge.request_id for charge in batch], flush=True)
+"""
+
+OPENS_AND_ADDS_A_KEY = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from signalbox.ids import uuid7
+from signalbox.persistence.sqlite import SqliteStore
+from tests import records
+
+print("ready", flush=True)
+input()
+store = SqliteStore.open(Path(sys.argv[1]))
+name = sys.argv[2]
+store.add_key(replace(records.key(name), id=uuid7(1, int.from_bytes(name.encode(), "big"))))
+store.close()
+"""
+
+OPENS_WITHOUT_SQLALCHEMY = """
+import sys
+from pathlib import Path
+from signalbox.persistence.sqlite import SqliteStore
+
+SqliteStore.open(Path(sys.argv[1])).close()
+print(sorted({"sqlalchemy", "alembic"} & set(sys.modules)))
+"""
+
+
+def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("template") / "empty.db"
+    SqliteStore.open(path).close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path, empty_database: bytes) -> Path:
+    """An empty database at the newest revision."""
+    path = tmp_path / "signalbox.db"
+    path.write_bytes(empty_database)
+    return path
+
+
+@contextmanager
+def by_hand(path: Path) -> Iterator[sqlite3.Connection]:
+    """What somebody does to the file with the `sqlite3` command."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+# Crashes and other processes
+
+
+def test_every_acknowledged_charge_survives_kill_9(path: Path) -> None:
+    acknowledged: list[str] = []
+    with start(APPENDS_FOR_EVER, path) as writer:
+        assert writer.stdout is not None
+        for _ in range(20):
+            acknowledged += writer.stdout.readline().split()
+        writer.send_signal(signal.SIGKILL)
+        *whole_lines, _cut = writer.stdout.read().split("\n")
+        acknowledged += " ".join(whole_lines).split()
+    assert len(acknowledged) >= 60
+    with closing(SqliteStore.open(path)) as store:
+        lost = [request for request in acknowledged if store.load_charge(request) is None]
+    assert lost == []
+
+
+def test_processes_that_start_at_once_on_a_new_database_share_it(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.db"
+    processes = [start(OPENS_AND_ADDS_A_KEY, path, name) for name in ("one", "two")]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60)[1] for process in processes] == ["", ""]
+    with closing(SqliteStore.open(path)) as store:
+        assert {key.name for key in store.list_keys()} == {"one", "two"}
+
+
+def test_a_write_waits_for_another_process_no_longer_than_its_timeout(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signalbox.persistence.sqlite_file.BUSY_TIMEOUT", 0.05)
+    with closing(SqliteStore.open(path)) as store, by_hand(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        charge = records.charge()
+        with pytest.raises(StoreUnavailable, match=r"signalbox\.db.*append charges.*locked"):
+            store.append_charges([charge])
+        assert store.load_charge(charge.request_id) is None
+        other.execute("ROLLBACK")
+        store.append_charges([charge])
+        assert store.load_charge(charge.request_id) == charge
+
+
+def test_a_full_disk_leaves_the_batch_out_and_the_store_usable(path: Path) -> None:
+    with closing(SqliteStore.open(path)) as store:
+        (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+        store._writer.execute(f"PRAGMA max_page_count = {pages}")
+        charges = [records.charge() for _ in range(500)]
+        with pytest.raises(StoreUnavailable, match=r"append charges.*full"):
+            store.append_charges(charges)
+        store._writer.execute(f"PRAGMA max_page_count = {pages * 100}")
+        assert store.load_charge(charges[0].request_id) is None
+        store.append_charges(charges)
+        assert store.load_charge(charges[-1].request_id) == charges[-1]
+
+
+# The schema
+
+
+def test_the_migrations_build_what_the_tables_say(path: Path) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_rows_name_the_columns_of_the_tables() -> None:
+    named = {
+        "gateway_keys": rows.KEY_COLUMNS,
+        "traces": rows.TRACE_COLUMNS,
+        "trace_events": rows.EVENT_COLUMNS,
+        "trace_payloads": rows.PAYLOAD_COLUMNS,
+        "ledger": rows.LEDGER_COLUMNS,
+    }
+    assert named == {
+        name: tuple(column.name for column in table.columns)
+        for name, table in metadata.tables.items()
+    }
+
+
+def test_the_list_of_revisions_is_the_migrations() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    newest_first = [script.revision for script in scripts.walk_revisions()]
+    assert newest_first == list(reversed(REVISIONS))
+    assert scripts.get_current_head() == HEAD
+
+
+def test_a_start_at_the_newest_revision_does_without_alembic(path: Path) -> None:
+    said, errors = start(OPENS_WITHOUT_SQLALCHEMY, path).communicate(timeout=60)
+    assert (said, errors) == ("[]\n", "")
+
+
+def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
+    with by_hand(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreUnavailable, match=f"revision 9999.*up to {HEAD}.*newer one"):
+        SqliteStore.open(path)
+    with by_hand(path) as connection:
+        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("9999",)]
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.db"
+    with by_hand(path) as connection:
+        # In the way of the last table.
+        connection.execute("CREATE VIEW ledger AS SELECT 1")
+    with pytest.raises(StoreUnavailable, match=r"left as it was: .*ledger"):
+        SqliteStore.open(path)
+    with by_hand(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("ledger",)]
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "contacts.db"
+    with by_hand(path) as connection:
+        connection.execute("CREATE TABLE contacts (name)")
+    with pytest.raises(StoreUnavailable, match=r"something else.*contacts"):
+        SqliteStore.open(path)
+
+
+# The ledger is append-only, whoever writes
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger SET amount_nano_usd = 0",
+        "DELETE FROM ledger",
+        "UPDATE OR REPLACE ledger SET amount_nano_usd = 0",
+        "INSERT OR REPLACE INTO ledger SELECT * FROM ledger",
+        "REPLACE INTO ledger (id, request_id, at_us, key_id, model, provider, route_model, "
+        "usage_estimated, reason, price_source) "
+        "SELECT id, 'other', 0, '', '', '', '', 0, '', '' FROM ledger",
+    ],
+)
+def test_no_statement_changes_a_charge(path: Path, statement: str) -> None:
+    charge = records.charge()
+    with closing(SqliteStore.open(path)) as store:
+        store.append_charges([charge])
+        with by_hand(path) as connection:
+            # INSERT OR REPLACE of the same request is passed over without an error.
+            with suppress(sqlite3.IntegrityError):
+                connection.execute(statement)
+            assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
+        assert store.load_charge(charge.request_id) == charge
+
+
+@pytest.mark.parametrize("statement", ["UPDATE ledger SET model = ''", "DELETE FROM ledger"])
+def test_a_refused_change_of_the_ledger_says_why(path: Path, statement: str) -> None:
+    with closing(SqliteStore.open(path)) as store, by_hand(path) as connection:
+        store.append_charges([records.charge()])
+        with pytest.raises(sqlite3.IntegrityError, match="the ledger is append-only"):
+            connection.execute(statement)
+
+
+# The file
+
+
+def test_the_file_and_its_folder_are_the_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "signalbox.db"
+    with closing(SqliteStore.open(path)) as store:
+        store.append_charges([records.charge()])
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        assert modes == dict.fromkeys(
+            ["signalbox.db", "signalbox.db-shm", "signalbox.db-wal"], 0o600
+        )
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_commit_waits_for_the_disk(path: Path) -> None:
+    with closing(SqliteStore.open(path)) as store:
+        pragmas = ("journal_mode", "synchronous", "foreign_keys")
+        found = [store._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+    assert found == ["wal", 2, 1]
+
+
+def test_what_is_no_database_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes, and no database at all. " * 100)
+    with pytest.raises(StoreUnavailable, match=r"notes\.txt.*open.*not a database"):
+        SqliteStore.open(path)
+
+
+def test_a_damaged_file_is_said_and_does_not_crash(path: Path) -> None:
+    with closing(SqliteStore.open(path)) as store:
+        store.save_traces([records.trace() for _ in range(200)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    with pytest.raises(StoreUnavailable, match=r"signalbox\.db.*malformed"):  # noqa: SIM117 - opening or reading may tell
+        with closing(SqliteStore.open(path)) as store:
+            store.list_traces(limit=200)
+
+
+@pytest.mark.parametrize("name", ["folder", "file/signalbox.db"])
+def test_a_path_that_cannot_be_a_file_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match=f"could not open the database .*{name}"):
+        SqliteStore.open(tmp_path / name)
+
+
+def test_a_file_replaced_while_it_is_open_is_noticed(path: Path) -> None:
+    with closing(SqliteStore.open(path)) as store:
+        store.ping()
+        path.rename(path.with_suffix(".old"))
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            store.ping()
+        path.touch()
+        with pytest.raises(StoreUnavailable, match="replaced"):
+            store.ping()
+
+
+# Rows changed by hand
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "expected"),
+    [
+        ("traces", "tags", "[1]", "a JSON array of strings"),
+        ("traces", "labels", "{", "JSON"),
+        ("traces", "stream", 7, "0 or 1"),
+        ("traces", "started_at_us", "yesterday", "an integer"),
+        ("traces", "cost_nano_usd", 0.5, "an integer"),
+        ("traces", "model", b"\xff", "text"),
+        ("trace_events", "data", "[]", "a JSON object"),
+        ("trace_payloads", "body", "text", "bytes"),
+    ],
+)
+def test_a_bad_row_is_named(
+    path: Path, table: str, column: str, value: object, expected: str
+) -> None:
+    trace = records.trace()
+    with closing(SqliteStore.open(path)) as store:
+        store.save_traces([trace])
+        with by_hand(path) as connection:
+            connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+        with pytest.raises(CorruptRow, match=f"{table} row {trace.id}.*'{column}'.*{expected}"):
+            store.load_trace(trace.id)
+
+
+# The URL
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///signalbox.db", "/data/signalbox.db"),
+        ("sqlite:///deeper/signalbox.db", "/data/deeper/signalbox.db"),
+        ("sqlite:////srv/signalbox.db", "/srv/signalbox.db"),
+    ],
+)
+def test_a_database_url_names_a_file(url: str, path: str) -> None:
+    assert parse_database_url(url, Path("/data")) == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("signalbox.db", "not a URL"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite://signalbox.db", "three slashes"),
+        ("sqlite:///signalbox.db?mode=ro", "options"),
+        ("mysql://root:hunter2@db/x", "scheme 'mysql'"),
+        ("postgresql://app:hunter2@db/signalbox", "comes with PostgreSQL support"),
+        ("postgresql+psycopg://app:hunter2@db/signalbox", "this version keeps SQLite"),
+    ],
+)
+def test_a_wrong_database_url_is_said_without_its_password(
+    tmp_path: Path, url: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{said}.*expected sqlite:///") as caught:
+        open_store(url, tmp_path)
+    assert "hunter2" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_is_opened_by_its_url(tmp_path: Path) -> None:
+    with closing(open_store("sqlite:///signalbox.db", tmp_path)) as store:
+        store.ping()
+    assert (tmp_path / "signalbox.db").exists()

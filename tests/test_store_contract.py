@@ -1,0 +1,316 @@
+"""What every engine promises. An engine is one line of `ENGINES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from signalbox.persistence.sqlite import SqliteStore
+from signalbox.persistence.stores import Charge, GatewayKeyRecord, Store, TraceEvent, TraceRecord
+from signalbox.types import NanoUSD, StoreUnavailable, Usage
+from tests import records
+
+OpenStore = Callable[[Path], Store]
+
+ENGINES: dict[str, OpenStore] = {"sqlite": lambda folder: SqliteStore.open(folder / "contract.db")}
+
+# One store serves all examples of a property: the records' ids are new each time.
+on_one_store = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(params=ENGINES)
+def open_store(request: pytest.FixtureRequest) -> OpenStore:
+    engine: str = request.param
+    return ENGINES[engine]
+
+
+@pytest.fixture
+def store(open_store: OpenStore, tmp_path: Path) -> Iterator[Store]:
+    with closing(open_store(tmp_path)) as store:
+        yield store
+
+
+def without_details(trace: TraceRecord) -> TraceRecord:
+    return replace(trace, events=(), payloads=())
+
+
+# The ledger
+
+
+@on_one_store
+@given(st.lists(records.charges, max_size=5))
+def test_charges_are_read_as_they_were_written(store: Store, charges: list[Charge]) -> None:
+    store.append_charges(charges)
+    assert [store.load_charge(charge.request_id) for charge in charges] == charges
+
+
+def test_an_unknown_amount_is_not_a_zero_amount(store: Store) -> None:
+    unknown = records.charge(amount=None)
+    free = replace(records.charge(amount=0), usage=Usage(prompt=0, cached_read=None))
+    store.append_charges([unknown, free])
+    assert store.load_charge(unknown.request_id) == unknown
+    assert store.load_charge(free.request_id) == free
+
+
+def test_a_request_is_charged_once(store: Store) -> None:
+    first = records.charge(amount=1)
+    again = records.charge(first.request_id, amount=2)
+    store.append_charges([first])
+    store.append_charges([first, again, records.charge()])
+    assert store.load_charge(first.request_id) == first
+
+
+def test_a_request_charged_twice_in_one_batch_is_charged_the_first_time(store: Store) -> None:
+    first = records.charge(amount=1)
+    store.append_charges([first, records.charge(first.request_id, amount=2)])
+    assert store.load_charge(first.request_id) == first
+
+
+@pytest.mark.parametrize("request_id", [records.fresh_id(), "", "no uuid", "\ud800", "\0"])
+def test_a_request_without_a_charge_has_none(store: Store, request_id: str) -> None:
+    assert store.load_charge(request_id) is None
+
+
+def test_a_charge_that_no_database_could_keep_is_named_and_keeps_its_batch_out(
+    store: Store,
+) -> None:
+    good = records.charge()
+    for bad, field in [
+        (replace(records.charge(), amount=NanoUSD(2**63)), "amount"),
+        (replace(records.charge(), usage=Usage(completion=10**30)), "usage.completion"),
+        (replace(records.charge(), at=float("nan")), "at"),
+    ]:
+        with pytest.raises(ValueError, match=f"{bad.request_id}: {field}"):
+            store.append_charges([good, bad])
+    assert store.load_charge(good.request_id) is None
+
+
+# Traces
+
+
+@on_one_store
+@given(st.lists(records.traces, max_size=3))
+def test_traces_are_read_as_they_were_written(store: Store, traces: list[TraceRecord]) -> None:
+    store.save_traces(traces)
+    assert [store.load_trace(trace.id) for trace in traces] == traces
+
+
+def test_a_trace_that_is_there_is_left_with_its_own_details(store: Store) -> None:
+    first = records.trace()
+    event = TraceEvent(seq=9, at=1.0, kind="fact", name="late", data={})
+    store.save_traces([first, replace(first, events=(event,))])
+    store.save_traces([replace(first, state="failed", events=(event,), payloads=())])
+    assert store.load_trace(first.id) == first
+
+
+@pytest.mark.parametrize("trace_id", [records.fresh_id(), "", "no uuid", "\ud800", "\0"])
+def test_an_unknown_trace_is_none(store: Store, trace_id: str) -> None:
+    assert store.load_trace(trace_id) is None
+
+
+def test_characters_that_no_database_keeps_are_replaced(store: Store) -> None:
+    odd = records.trace(model="gpt\0-\ud800")
+    store.save_traces([odd])
+    kept = replace(odd, model="gpt\ufffd-\ufffd")
+    assert store.load_trace(odd.id) == kept
+    assert store.list_traces(limit=9, model="gpt\0-\ud800") == [without_details(kept)]
+
+
+@pytest.mark.parametrize(
+    "data", [{"x": float("nan")}, {"x": object()}, {"x": b"bytes"}], ids=["nan", "object", "bytes"]
+)
+def test_an_event_that_is_not_json_is_named(store: Store, data: dict[str, object]) -> None:
+    event = TraceEvent(seq=0, at=0.0, kind="fact", name="odd", data=data)
+    odd = replace(records.trace(), events=(event,))
+    with pytest.raises(ValueError, match=f"{odd.id}: data is not JSON"):
+        store.save_traces([odd])
+    assert store.load_trace(odd.id) is None
+
+
+def test_a_sequence_number_used_twice_is_named(store: Store) -> None:
+    odd = records.trace()
+    odd = replace(odd, events=odd.events * 2)
+    with pytest.raises(ValueError, match=f"the events of the trace {odd.id}"):
+        store.save_traces([odd])
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1_700_000_000_000, 1_700_000_000_003),
+            st.sampled_from(["done", "failed"]),
+            st.sampled_from(["a", "b"]),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 5),
+    st.sampled_from([None, "done", "failed"]),
+    st.sampled_from([None, "a", "b"]),
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pages_show_each_trace_once_newest_first(
+    engine: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    made: list[tuple[int, str, str]],
+    limit: int,
+    state: str | None,
+    model: str | None,
+) -> None:
+    traces = [
+        without_details(
+            records.trace(records.fresh_id(ms), started_at=ms / 1000, state=state, model=model)
+        )
+        for ms, state, model in made
+    ]
+    with closing(ENGINES[engine](tmp_path_factory.mktemp("pages"))) as store:
+        store.save_traces(traces)
+        seen: list[TraceRecord] = []
+        while page := store.list_traces(
+            limit=limit, before=seen[-1].id if seen else None, state=state, model=model
+        ):
+            assert len(page) <= limit
+            seen += page
+    assert seen == [
+        trace
+        for trace in sorted(traces, key=lambda trace: trace.id, reverse=True)
+        if state in (None, trace.state) and model in (None, trace.model)
+    ]
+
+
+def test_a_page_goes_on_from_a_trace_that_was_deleted(store: Store) -> None:
+    old, gone, new = (records.trace(started_at=at) for at in (200.0, 100.0, 300.0))
+    store.save_traces([old, gone, new])
+    assert store.delete_traces(older_than=150.0, limit=10) == 1
+    assert store.list_traces(limit=10, before=gone.id) == [without_details(old)]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_of_nothing_is_refused(store: Store, limit: int) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        store.list_traces(limit=limit)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=8), st.integers(0, 6), st.integers(0, 9))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_retention_takes_the_oldest_and_never_more_than_its_limit(
+    engine: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    started: list[int],
+    older_than: int,
+    limit: int,
+) -> None:
+    traces = [records.trace(started_at=float(at)) for at in started]
+    with closing(ENGINES[engine](tmp_path_factory.mktemp("retention"))) as store:
+        store.save_traces(traces)
+        count = store.delete_traces(older_than=float(older_than), limit=limit)
+        left = [trace for trace in traces if store.load_trace(trace.id) == trace]
+    expired = sorted((t for t in traces if t.started_at < older_than), key=lambda t: t.started_at)
+    assert count == min(len(expired), limit)
+    assert len(left) == len(traces) - count
+    assert all(
+        gone.started_at <= expired[count - 1].started_at for gone in traces if gone not in left
+    )
+
+
+def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:
+    trace = records.trace(started_at=1.0)
+    store.save_traces([trace])
+    store.delete_traces(older_than=2.0, limit=1)
+    bare = without_details(trace)
+    store.save_traces([bare])
+    assert store.load_trace(trace.id) == bare
+
+
+# Gateway keys
+
+
+@on_one_store
+@given(records.keys)
+def test_keys_are_read_as_they_were_added(store: Store, key: GatewayKeyRecord) -> None:
+    store.add_key(key)
+    assert key in store.list_keys()
+
+
+def test_keys_are_listed_oldest_first(store: Store) -> None:
+    newer, older = records.key("newer"), replace(records.key("older"), created_at=1.0)
+    store.add_key(newer)
+    store.add_key(older)
+    assert store.list_keys() == [older, newer]
+
+
+def test_a_name_or_a_secret_is_taken_once_also_when_revoked(store: Store) -> None:
+    key = records.key("ci")
+    store.add_key(key)
+    store.revoke_key("ci", at=5.0)
+    with pytest.raises(ValueError, match="'ci' has the same name"):
+        store.add_key(records.key("ci"))
+    with pytest.raises(ValueError, match="'ci' has the same secret"):
+        store.add_key(replace(records.key("other"), digest=key.digest))
+    assert [key.name for key in store.list_keys()] == ["ci"]
+
+
+def test_a_key_is_revoked_by_name_or_id_and_keeps_the_first_time(store: Store) -> None:
+    by_name, by_id = records.key("one"), records.key("two")
+    store.add_key(by_name)
+    store.add_key(by_id)
+    assert store.revoke_key("one", at=5.0) == replace(by_name, revoked_at=5.0)
+    assert store.revoke_key(by_id.id, at=6.0) == replace(by_id, revoked_at=6.0)
+    assert store.revoke_key("one", at=7.0) == replace(by_name, revoked_at=5.0)
+    assert store.revoke_key("three", at=8.0) is None
+
+
+def test_a_name_that_looks_like_an_id_does_not_hide_the_key_of_that_id(store: Store) -> None:
+    wanted = records.key("wanted")
+    store.add_key(records.key(wanted.id))
+    store.add_key(wanted)
+    revoked = store.revoke_key(wanted.id, at=5.0)
+    assert revoked is not None
+    assert revoked.name == "wanted"
+
+
+def test_the_change_mark_tells_others_changes_and_not_ones_own(
+    open_store: OpenStore, tmp_path: Path
+) -> None:
+    with closing(open_store(tmp_path)) as gateway, closing(open_store(tmp_path)) as command_line:
+        before = gateway.change_mark()
+        gateway.add_key(records.key("own"))
+        assert gateway.change_mark() == before
+        command_line.add_key(records.key("other"))
+        assert gateway.change_mark() != before
+        assert [key.name for key in gateway.list_keys()] == ["own", "other"]
+
+
+# The store as a whole
+
+
+def test_what_was_written_is_there_after_reopening(open_store: OpenStore, tmp_path: Path) -> None:
+    charge, trace, key = records.charge(), records.trace(), records.key("ci")
+    with closing(open_store(tmp_path)) as store:
+        store.append_charges([charge])
+        store.save_traces([trace])
+        store.add_key(key)
+    with closing(open_store(tmp_path)) as store:
+        assert store.load_charge(charge.request_id) == charge
+        assert store.load_trace(trace.id) == trace
+        assert store.list_keys() == [key]
+
+
+def test_a_closed_store_is_unavailable(open_store: OpenStore, tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.ping()
+    store.close()
+    store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.ping()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.append_charges([records.charge()])
