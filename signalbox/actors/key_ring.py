@@ -1,0 +1,111 @@
+"""The gateway keys that clients present: declared ones and those of the database, by their SHA-256.
+
+Looking one up is a dictionary's work. What another process changes in the database (a key created
+or revoked on the command line) is noticed by polling the store's change mark.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from signalbox.actors.mailbox import Mailbox
+from signalbox.actors.ports import Workers
+from signalbox.actors.rate_limiter import KeyLimits
+from signalbox.actors.supervisor import ChildSpec, Supervisor
+from signalbox.persistence.stores import GatewayKeyRecord, GatewayKeyStore
+from signalbox.types import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""How late a key that was revoked elsewhere may still be let in."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKey:
+    """A key that may be presented. `models`: what it may call; empty: everything."""
+
+    id: str
+    name: str
+    digest: bytes
+    limits: KeyLimits
+    models: tuple[str, ...] = ()
+    expires_at: float | None = None
+    """Unix time in seconds."""
+
+    def allows(self, model: str) -> bool:
+        """`vendor/*` allows every model of that prefix."""
+        return not self.models or any(
+            model == name or (name.endswith("*") and model.startswith(name[:-1]))
+            for name in self.models
+        )
+
+
+class KeyRing:
+    """The actor that knows the keys. `now` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        store: GatewayKeyStore,
+        workers: Workers,
+        declared: Sequence[GatewayKey],
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._workers = workers
+        self._declared = {key.digest: key for key in declared}
+        self._created: dict[bytes, GatewayKey] = {}
+        self._now = now
+        self._mark: int | None = None
+        self._mailbox: Mailbox[None, None] = supervisor.add(
+            ChildSpec(
+                name="key_ring",
+                actor=self._run,
+                capacity=1,
+                capacity_reason="nothing is told to it; its mailbox only says when to stop",
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self._declared) + len(self._created)
+
+    def find(self, digest: bytes) -> GatewayKey | None:
+        """The key with this SHA-256; None where there is none, or it has expired."""
+        key = self._declared.get(digest) or self._created.get(digest)
+        if key is None or (key.expires_at is not None and key.expires_at <= self._now()):
+            return None
+        return key
+
+    async def load(self) -> None:
+        """Reads the database's keys. Raises `StoreUnavailable`."""
+        # The mark is read first: what changes between the two reads is then read again.
+        self._mark = await self._workers.run(self._store.change_mark)
+        records = await self._workers.run(self._store.list_keys)
+        self._created = {r.digest: _usable(r) for r in records if r.revoked_at is None}
+
+    async def _run(self, mailbox: Mailbox[None, None]) -> None:
+        while True:
+            with trio.move_on_after(POLL_SECONDS):
+                await mailbox.receive_batch(1)
+                return
+            try:
+                if await self._workers.run(self._store.change_mark) != self._mark:
+                    await self.load()
+            except StoreUnavailable as error:
+                logger.warning("gateway keys are as they were, the database is away: %s", error)
+
+
+def _usable(record: GatewayKeyRecord) -> GatewayKey:
+    return GatewayKey(
+        id=record.id,
+        name=record.name,
+        digest=record.digest,
+        limits=KeyLimits(record.id, record.rpm, record.tpm, record.concurrency),
+        models=record.models,
+        expires_at=record.expires_at,
+    )

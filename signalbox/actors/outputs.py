@@ -1,0 +1,108 @@
+"""What the runner hands to the door: the pieces of an answer, in the order they are sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from signalbox.actors.ports import DoorEncoder
+from signalbox.adapters.protocol import Answer, Delta
+from signalbox.types import ApiError, Usage
+
+CAPACITY = 16
+"""Pieces between runner and door. A full channel stops the reading from the provider, so this is
+how far a provider may run ahead of a slow client: a few chunks, enough not to stall between two
+network writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """The stream begins; `headers` are what is known by now of the route."""
+
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBytes:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing of an answer was sent. The door puts the error into its dialect."""
+
+    error: ApiError
+    headers: tuple[tuple[str, str], ...]
+
+
+Output = StreamHead | StreamBytes | WholeAnswer | Refusal
+
+
+class ClientSide:
+    """One request's way to its client: encodes for the door, keeps a part of it for the trace.
+
+    A door that has left is no error here: that the client is gone is a fact of its own.
+    """
+
+    def __init__(
+        self, output: trio.MemorySendChannel[Output], encoder: DoorEncoder, payload_limit: int
+    ) -> None:
+        self._output = output
+        self._encoder = encoder
+        self._room = payload_limit + 1 if payload_limit else 0
+        self.sent = bytearray()
+        """What went out, up to one byte past the limit, so that a cut can be seen."""
+        self.status = 200
+
+    async def head(self, headers: tuple[tuple[str, str], ...]) -> None:
+        await self._send(StreamHead(headers))
+
+    async def delta(self, delta: Delta) -> None:
+        data = self._encoder.delta(delta)
+        if data:
+            await self._send_bytes(data)
+
+    async def finish(self, provider: str, cost: str | None, usage: Usage) -> None:
+        await self._send_bytes(self._encoder.finish(provider, cost, usage))
+
+    async def whole(
+        self,
+        headers: tuple[tuple[str, str], ...],
+        answer: Answer,
+        provider: str,
+        cost: str | None,
+    ) -> None:
+        body = self._encoder.answer(answer, provider, cost)
+        self._keep(body)
+        await self._send(WholeAnswer(headers, body))
+
+    async def refuse(self, error: ApiError, headers: tuple[tuple[str, str], ...]) -> None:
+        self.status = error.status
+        await self._send(Refusal(error, headers))
+
+    async def break_off(self, error: ApiError) -> None:
+        await self._send_bytes(self._encoder.error(error))
+
+    def close(self) -> None:
+        self._output.close()
+
+    async def _send_bytes(self, data: bytes) -> None:
+        self._keep(data)
+        await self._send(StreamBytes(data))
+
+    def _keep(self, data: bytes) -> None:
+        if len(self.sent) < self._room:
+            self.sent += data[: self._room - len(self.sent)]
+
+    async def _send(self, output: Output) -> None:
+        try:
+            await self._output.send(output)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
