@@ -1,0 +1,159 @@
+"""What operators ask for: health, saved and running traces, the login. Served by Quart.
+
+Everything but `/healthz`, `/readyz` and `/login` needs the admin token (`Authorization: Bearer`) or
+the session that a login link gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from quart import Response, jsonify, redirect, request
+from quart_trio import QuartTrio
+
+from signalbox.actors.ports import Workers
+from signalbox.actors.trace_hub import TraceHub
+from signalbox.http import auth
+from signalbox.ids import is_uuid7
+from signalbox.persistence.stores import Store
+from signalbox.persistence.views import trace_detail, trace_summary
+from signalbox.types import StoreUnavailable
+
+MOST_TRACES = 500
+USUAL_TRACES = 50
+
+Readiness = Callable[[], Awaitable[list[str]]]
+"""The reasons why the gateway is not ready; empty when it is."""
+
+
+def add_admin_routes(
+    app: QuartTrio,
+    *,
+    access: auth.AdminAccess,
+    store: Store,
+    readers: Workers,
+    hub: TraceHub,
+    not_ready: Readiness,
+) -> None:
+    """Adds the routes to `app`. `readers` run the store's reads."""
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return jsonify(status="ok")
+
+    @app.get("/readyz")
+    async def readyz() -> tuple[Response, int]:
+        reasons = await not_ready()
+        status = "not ready" if reasons else "ready"
+        return jsonify(status=status, reasons=reasons), 503 if reasons else 200
+
+    @app.get("/login")
+    async def login() -> Any:
+        cookie = access.redeem_login(request.args.get("code", ""))
+        if cookie is None:
+            return problem(
+                401,
+                "invalid_login",
+                "The login link was used already or is too old; "
+                "restart the gateway for a new one, or send the admin token.",
+            )
+        answer = redirect("/traces")
+        answer.set_cookie(
+            auth.SESSION_COOKIE,
+            cookie,
+            max_age=auth.SESSION_SECONDS,
+            httponly=True,
+            samesite="Lax",
+            secure=request.scheme == "https",
+        )
+        return answer
+
+    @app.get("/traces")
+    async def traces() -> Any:
+        if not is_admin(access):
+            return unauthorised()
+        try:
+            limit = _limit(request.args.get("limit"))
+            before = _trace_id(request.args.get("before"), "before")
+            state = _state(request.args.get("state"))
+        except ValueError as error:
+            return problem(400, "invalid_value", str(error))
+
+        def load() -> list[dict[str, Any]]:
+            found = store.list_traces(limit=limit, before=before, state=state, model=request_model)
+            return [trace_summary(trace) for trace in found]
+
+        request_model = request.args.get("model")
+        saved = await readers.run(load)
+        under_way = [] if before or state or request_model else hub.under_way()
+        return jsonify(under_way=under_way, traces=saved)
+
+    @app.get("/traces/<trace_id>")
+    async def trace(trace_id: str) -> Any:
+        if not is_admin(access):
+            return unauthorised()
+        if not is_uuid7(trace_id):
+            return problem(400, "invalid_value", "Expected a trace id, which is a UUIDv7.")
+        saved = await readers.run(store.load_trace, trace_id)
+        if saved is not None:
+            return jsonify(trace_detail(saved))
+        running = hub.current(trace_id)
+        if running is not None:
+            return jsonify(running)
+        return problem(404, "trace_not_found", f"There is no trace {trace_id}.")
+
+    @app.errorhandler(StoreUnavailable)
+    async def database_away(error: StoreUnavailable) -> Any:
+        return problem(503, "database_unavailable", str(error))
+
+    @app.errorhandler(404)
+    async def not_found(_: object) -> Any:
+        return problem(404, "not_found", f"There is nothing at {request.path}.")
+
+    @app.errorhandler(405)
+    async def not_allowed(error: Any) -> Any:
+        answer, status = problem(405, "method_not_allowed", f"{request.method} is not possible.")
+        answer.headers["allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return answer, status
+
+
+def is_admin(access: auth.AdminAccess) -> bool:
+    """Whether the current request comes with the admin token or a session."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if access.token_matches(auth.bearer_token(headers)):
+        return True
+    if not access.session_valid(request.cookies.get(auth.SESSION_COOKIE)):
+        return False
+    return request.method in ("GET", "HEAD") or auth.same_origin(headers)
+
+
+def problem(status: int, code: str, message: str) -> tuple[Response, int]:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return jsonify(error={"message": message, "type": kind, "code": code}), status
+
+
+def unauthorised() -> tuple[Response, int]:
+    return problem(
+        401, "admin_required", "Send the admin token as Authorization: Bearer, or use a login link."
+    )
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return USUAL_TRACES
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_TRACES:
+        raise ValueError(f"limit: expected a whole number from 1 to {MOST_TRACES}")
+    return int(text)
+
+
+def _trace_id(text: str | None, name: str) -> str | None:
+    if text is not None and not is_uuid7(text):
+        raise ValueError(f"{name}: expected a trace id, which is a UUIDv7")
+    return text
+
+
+def _state(text: str | None) -> str | None:
+    if text not in (None, "done", "failed"):
+        raise ValueError("state: expected done or failed")
+    return text

@@ -1,0 +1,222 @@
+"""From the bytes of a chat completion request to a `Request` and its `RequestPlan`.
+
+Everything that a client can get wrong is found here, before anything is reserved or sent, and is
+told with the field's name. Raises `RequestError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from signalbox.actors.key_ring import GatewayKey
+from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
+from signalbox.adapters.openai_door import BadRequest, read_chat_body
+from signalbox.adapters.openai_parameters import OPENROUTER
+from signalbox.config import Settings
+from signalbox.http.asgi import RequestError
+from signalbox.http.extensions import HEADER, BadExtension, parse_extra
+from signalbox.machines.decisions import refusal
+from signalbox.machines.plan import RequestPlan
+from signalbox.types import ApiError, Extra, ModelPlan, Request, RetryPolicy, Timeouts
+
+DOOR = "openai.chat"
+BYTES_PER_TOKEN = 4
+"""The likely prompt size is the body's bytes over this: English text, with JSON around it."""
+USUAL_ANSWER_TOKENS = 512
+"""The likely answer where the client set no ceiling."""
+FORWARDED_HEADERS = ("openai-beta",)
+"""The only client headers that go to a provider of OpenAI's dialect."""
+LONGEST_LABEL = 256
+SDK_MARGIN = 1.0
+"""Seconds by which our answer comes before the SDK's own timeout, a tenth of it at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    request: Request
+    plan: RequestPlan
+    payloads: str
+    """`full`, `redacted` or `off`."""
+
+
+def take_in(
+    data: bytes,
+    headers: Mapping[str, str],
+    key: GatewayKey,
+    *,
+    settings: Settings,
+    models: ModelTable,
+    config_version: str,
+    request_id: str,
+    received_at: float,
+) -> Intake:
+    """`headers` by lower-case name; `received_at` is Unix time in seconds."""
+    try:
+        body = read_chat_body(data)
+        extra = parse_extra(body.pop("extra", None), headers.get(HEADER))
+    except BadRequest as error:
+        raise RequestError(refusal("invalid_value", str(error), error.param)) from None
+    except BadExtension as error:
+        raise RequestError(error.error) from None
+    chain = _resolve_chain(models, key, body["model"], extra)
+    requested = chain.models[0]
+    _refuse_foreign_features(body, chain.models)
+    timeouts = requested.timeouts or settings.timeouts
+    tightened = _tighten(timeouts, extra, headers)
+    request = Request(
+        id=request_id,
+        received_at=received_at,
+        door=DOOR,
+        body={**requested.default_params, **body},
+        model=body["model"],
+        stream=body.get("stream") is True,
+        include_usage=_includes_usage(body),
+        extra=extra,
+        key_id=key.id,
+        key_name=key.name,
+        forward_headers=tuple((n, headers[n]) for n in FORWARDED_HEADERS if n in headers),
+        user=body.get("user"),
+        labels=_labels(headers),
+        prompt_tokens=-(-len(data) // BYTES_PER_TOKEN),
+        output_tokens=_likely_answer(body),
+    )
+    plan = RequestPlan(
+        models=chain.models,
+        stream=request.stream,
+        context_fallbacks=chain.context_fallbacks,
+        content_fallbacks=chain.content_fallbacks,
+        preferences=extra.provider,
+        strategy=settings.routing.strategy,
+        retry=_retry(settings.retry, extra),
+        retry_overridden=extra.retry is not None,
+        timeouts=tightened,
+        timeouts_tightened=tightened != timeouts,
+        prompt_tokens=request.prompt_tokens,
+        output_tokens=request.output_tokens,
+        config_version=config_version,
+    )
+    return Intake(request, plan, _payload_mode(settings.traces.payloads, extra))
+
+
+def _resolve_chain(models: ModelTable, key: GatewayKey, name: str, extra: Extra) -> ModelChain:
+    """The requested model and what may stand in for it.
+
+    A model that the client names must exist and be allowed to this key; one that the configuration
+    adds is left out where this key may not call it.
+    """
+    chain = models.chain(name, extra.fallback_models)
+    if isinstance(chain, UnknownModel):
+        first = isinstance(models.resolve(name), UnknownModel)
+        raise RequestError(_unknown(chain, "model" if first else "extra.fallback_models"))
+    for asked in (name, *extra.fallback_models):
+        plan = models.resolve(asked)
+        if not key.allows(asked) and not (isinstance(plan, ModelPlan) and key.allows(plan.name)):
+            raise RequestError(_not_allowed(asked))
+    return ModelChain(
+        *(
+            tuple(plan for plan in plans if plan is chain.models[0] or key.allows(plan.name))
+            for plans in (chain.models, chain.context_fallbacks, chain.content_fallbacks)
+        )
+    )
+
+
+def _unknown(model: UnknownModel, param: str) -> ApiError:
+    hints = []
+    if model.nearest:
+        hints.append(f"near it: {', '.join(model.nearest)}")
+    if model.enable_with:
+        hints.append(f"setting {model.enable_with} would enable it")
+    hint = f" ({'; '.join(hints)})" if hints else ""
+    return ApiError(
+        status=404,
+        type="invalid_request_error",
+        code="model_not_found",
+        message=f"The model {model.name!r} does not exist here{hint}.",
+        param=param,
+        should_retry=False,
+    )
+
+
+def _not_allowed(name: str) -> ApiError:
+    return ApiError(
+        status=403,
+        type="permission_error",
+        code="model_not_allowed",
+        message=f"This key may not call the model {name!r}.",
+        param="model",
+        should_retry=False,
+    )
+
+
+def _refuse_foreign_features(body: Mapping[str, Any], chain: tuple[ModelPlan, ...]) -> None:
+    """OpenRouter's own features mean something only where OpenRouter takes the whole request."""
+    if all(route.provider == OPENROUTER for plan in chain for route in plan.routes):
+        return
+    name: str = body["model"]
+    for found, what in (
+        (body.get("plugins") is not None, "plugins"),
+        (name.endswith(":online"), "the suffix :online"),
+        (name == "openrouter/auto", "openrouter/auto"),
+    ):
+        if found:
+            message = f"{what} works only where every route of the request is OpenRouter's."
+            param = "plugins" if what == "plugins" else "model"
+            raise RequestError(refusal("unsupported_parameter", message, param))
+
+
+def _includes_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _likely_answer(body: Mapping[str, Any]) -> int:
+    ceiling = body.get("max_completion_tokens") or body.get("max_tokens")
+    return min(ceiling, USUAL_ANSWER_TOKENS) if ceiling else USUAL_ANSWER_TOKENS
+
+
+def _retry(configured: RetryPolicy, extra: Extra) -> RetryPolicy:
+    if extra.retry is None:
+        return configured
+    overrides: dict[str, Any] = dict(extra.retry)
+    return replace(configured, **overrides)
+
+
+def _tighten(timeouts: Timeouts, extra: Extra, headers: Mapping[str, str]) -> Timeouts:
+    """The tighter of configuration and client, clock by clock."""
+    asked = dict(extra.timeout or {})
+    sdk = _sdk_patience(headers)
+    if sdk is not None:
+        asked["total"] = min(asked.get("total", sdk), sdk)
+    tighter = {
+        clock.name: min(getattr(timeouts, clock.name), asked[clock.name])
+        for clock in fields(timeouts)
+        if clock.name in asked
+    }
+    return replace(timeouts, **tighter)
+
+
+def _sdk_patience(headers: Mapping[str, str]) -> float | None:
+    """How long OpenAI's SDKs wait (`x-stainless-timeout`, seconds), less a margin."""
+    try:
+        patience = float(headers.get("x-stainless-timeout", ""))
+    except ValueError:
+        return None
+    if not 0 < patience < 86_400:
+        return None
+    return patience - min(SDK_MARGIN, patience / 10)
+
+
+def _labels(headers: Mapping[str, str]) -> Mapping[str, str]:
+    named = {
+        "referer": headers.get("http-referer") or headers.get("referer"),
+        "title": headers.get("x-title"),
+    }
+    return {name: value[:LONGEST_LABEL] for name, value in named.items() if value}
+
+
+def _payload_mode(configured: str, extra: Extra) -> str:
+    """The more discreet of the two: a client may hide, it may not make the gateway tell more."""
+    order = ("full", "redacted", "off")
+    return max(configured, extra.payloads or "full", key=order.index)

@@ -1,0 +1,54 @@
+"""The live trace: a websocket that tells what happens to requests while it happens."""
+
+from __future__ import annotations
+
+import msgspec
+import trio
+from quart import websocket
+from quart_trio import QuartTrio
+
+from signalbox.actors.trace_hub import TraceHub
+from signalbox.http import auth
+
+POLICY_VIOLATION = 1008
+"""The close code for a viewer who may not look (RFC 6455, section 7.4.1)."""
+
+
+def add_live_routes(app: QuartTrio, *, access: auth.AdminAccess, hub: TraceHub) -> None:
+    """`WS /traces/live`: messages as `actors/trace_hub.py` describes them, one JSON text each.
+
+    The admin token comes as `Authorization: Bearer`, or a session's cookie from our own origin.
+    """
+
+    @app.websocket("/traces/live")
+    async def live() -> None:
+        if not _may_watch(access):
+            await websocket.close(POLICY_VIOLATION, "admin token required")
+            return
+        await websocket.accept()
+        viewer = hub.subscribe()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_gone, nursery.cancel_scope)
+                async for message in viewer:
+                    await websocket.send(msgspec.json.encode(message).decode())
+                nursery.cancel_scope.cancel()
+        finally:
+            viewer.close()
+
+
+def _may_watch(access: auth.AdminAccess) -> bool:
+    headers = {name.lower(): value for name, value in websocket.headers.items()}
+    if access.token_matches(auth.bearer_token(headers)):
+        return True
+    session = websocket.cookies.get(auth.SESSION_COOKIE)
+    return access.session_valid(session) and auth.same_origin(headers)
+
+
+async def _until_gone(scope: trio.CancelScope) -> None:
+    """Reads what a viewer sends, which means nothing, so that its leaving is seen."""
+    try:
+        while True:
+            await websocket.receive()
+    finally:
+        scope.cancel()

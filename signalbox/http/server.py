@@ -1,0 +1,99 @@
+"""Serves the application: hypercorn on trio. The one place that knows which server it is."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
+
+from signalbox.http.application import Application
+from signalbox.types import SignalboxError
+
+BACKLOG = 1024
+"""Connections that the kernel accepts for us while the loop is busy; Linux caps it at 4,096."""
+LAST_RESORT_MS = 120_000
+"""TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is dead. Hypercorn's own sends
+have no deadline; shorter values also cut slow readers that live."""
+
+
+class PortTaken(SignalboxError):
+    """Another program listens there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    host: str
+    port: int
+    """0: any free port."""
+    drain_seconds: float
+
+
+async def serve(
+    application: Application,
+    settings: ServerSettings,
+    *,
+    stop: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves until `stop` returns, then lets requests under way end for `drain_seconds`.
+
+    `task_status.started` gets the port. Raises `PortTaken`, or `OSError` for a host that is none.
+    """
+    config = Config()
+    config.errorlog = logging.getLogger("signalbox.server")
+    config.accesslog = None
+    config.graceful_timeout = settings.drain_seconds
+    config.shutdown_timeout = settings.drain_seconds
+    config.include_server_header = False
+    with _listen(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+        # Hypercorn takes the descriptor that it is named for its own.
+        config.bind = [f"fd://{listener.detach()}"]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_run, application, config, stop)
+        task_status.started(port)
+
+
+async def _run(
+    application: Application,
+    config: Config,
+    stop: Callable[[], Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    await hypercorn_serve(
+        application,  # type: ignore[arg-type]  # hypercorn types ASGI messages as TypedDicts
+        config,
+        shutdown_trigger=stop,
+        task_status=task_status,
+        mode="asgi",
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket of the host's family; it says here, not later, that a port is taken."""
+    family, kind, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LAST_RESORT_MS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"{host}:{port} is taken by another program") from None
+        raise
+    listener.setblocking(False)
+    return listener
