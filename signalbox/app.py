@@ -1,0 +1,241 @@
+"""The composition root: the only file that names concrete stores and actors.
+
+`run_gateway` opens the store, makes the actors in the order in which they depend on each other,
+serves, and takes everything down again in reverse.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import trio
+from quart_trio import QuartTrio
+
+from signalbox.actors.attempt import Endpoint
+from signalbox.actors.health import Health
+from signalbox.actors.key_pool import KeyPool, ProviderKey
+from signalbox.actors.key_ring import GatewayKey, KeyRing
+from signalbox.actors.ledger import Ledger
+from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
+from signalbox.actors.services import RunnerServices
+from signalbox.actors.supervisor import ChildSpec, ChildState, Supervisor
+from signalbox.actors.trace_hub import TraceHub
+from signalbox.actors.trace_writer import TraceWriter
+from signalbox.adapters.catalogue import Catalogue
+from signalbox.adapters.models import ModelTable
+from signalbox.adapters.openai_parameters import check
+from signalbox.adapters.registry import adapter_for
+from signalbox.config import GatewayKeySettings, Settings
+from signalbox.http.admin_api import add_admin_routes
+from signalbox.http.application import Application
+from signalbox.http.auth import AdminAccess
+from signalbox.http.live import add_live_routes
+from signalbox.http.openai_api import ModelDoors
+from signalbox.http.server import ServerSettings, serve
+from signalbox.http.upstream import UpstreamClient
+from signalbox.ids import Uuid7Generator
+from signalbox.persistence.gateway_keys import key_digest
+from signalbox.persistence.leases_memory import MemoryLeaseStore
+from signalbox.persistence.limits_memory import MemoryLimitStore
+from signalbox.persistence.spool import ChargeSpool
+from signalbox.persistence.stores import Store
+from signalbox.persistence.threads import reader_threads, writer_threads
+from signalbox.types import Request, Route, Secret, StoreUnavailable
+
+alerts = logging.getLogger("signalbox.alerts")
+
+STORE_PATIENCE = 2.0
+"""Seconds that `/readyz` waits for the database."""
+
+
+def load_models(settings: Settings) -> ModelTable:
+    """The models of a configuration with today's prices. Raises `ConfigError`."""
+    return ModelTable(settings, Catalogue.load(datetime.now(UTC).date()))  # noqa: TID251 (edge)
+
+
+def new_id_source() -> Callable[[], str]:
+    return Uuid7Generator(time.time, secrets.randbits)  # noqa: TID251 (edge)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts of a running gateway, wired and not yet running."""
+
+    supervisor: Supervisor
+    key_ring: KeyRing
+    services: RunnerServices
+    upstream: UpstreamClient
+    application: Application
+    access: AdminAccess
+    draining: trio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What may be told once the gateway listens."""
+
+    port: int
+    login_code: str
+
+
+async def run_gateway(
+    settings: Settings,
+    models: ModelTable,
+    store: Store,
+    data_dir: Path,
+    admin_token: Secret,
+    *,
+    stop: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves until `stop` returns; requests under way then have `server.drain_seconds`.
+
+    The caller opens and closes the store. Raises `StoreUnavailable`, `PortTaken`,
+    `SupervisorGaveUp`, in a group where more than one thing went wrong.
+    """
+    gateway = build(settings, models, store, data_dir, admin_token)
+    await gateway.key_ring.load()
+
+    async def stop_and_drain() -> None:
+        await stop()
+        gateway.draining.set()
+
+    server = ServerSettings(
+        settings.server.host, settings.server.port, settings.server.drain_seconds
+    )
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(gateway.supervisor.run)
+            async with trio.open_nursery() as serving:
+                port = await serving.start(
+                    partial(serve, gateway.application, server, stop=stop_and_drain)
+                )
+                task_status.started(Started(port, gateway.access.make_login()))
+            gateway.supervisor.stop()
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            await gateway.upstream.aclose()
+
+
+def build(
+    settings: Settings, models: ModelTable, store: Store, data_dir: Path, admin_token: Secret
+) -> Gateway:
+    """Makes every part. Actors are started in this order and stopped in reverse, so that whoever
+    is asked is still there when the one that asks is stopped."""
+    now = time.time  # noqa: TID251 (edge)
+    supervisor = Supervisor()
+    readers, writers = reader_threads(), writer_threads()
+    ledger = Ledger(supervisor, store, ChargeSpool(data_dir / "charges.spool"), writers)
+    writer = TraceWriter(
+        supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
+    )
+    key_ring = KeyRing(supervisor, store, readers, [_declared(key) for key in settings.keys], now)
+    key_pool = _supervised_pool(supervisor, settings)
+    limiter = _supervised_limiter(supervisor, settings)
+    hub = TraceHub()
+    upstream = UpstreamClient()
+    services = RunnerServices(
+        endpoints={
+            provider.name: Endpoint(adapter_for(provider.api, provider.name), provider.base_url)
+            for provider in settings.providers.values()
+            if provider.usable
+        },
+        unsupported=unsupported_fields,
+        key_pool=key_pool,
+        limiter=limiter,
+        ledger=ledger,
+        health=Health(),
+        hub=hub,
+        writer=writer,
+        upstream=upstream,
+        rng=random.Random(secrets.randbits(64)),
+        wall_clock=now,
+        new_id=new_id_source(),
+        alert=alerts.error,
+        max_payload_bytes=settings.traces.max_payload_bytes,
+    )
+    draining = trio.Event()
+    access = AdminAccess(admin_token, now)
+    pages = QuartTrio("signalbox")
+    add_admin_routes(
+        pages,
+        access=access,
+        store=store,
+        readers=readers,
+        hub=hub,
+        not_ready=partial(reasons_not_ready, supervisor, store, draining),
+    )
+    add_live_routes(pages, access=access, hub=hub)
+    doors = ModelDoors(settings, models, key_ring, services)
+    return Gateway(
+        supervisor, key_ring, services, upstream, Application(doors, pages), access, draining
+    )
+
+
+def unsupported_fields(request: Request, route: Route) -> tuple[str, ...]:
+    strict = request.extra.refuse_unsupported or request.extra.provider.require_parameters
+    return check(request.body, route.provider, refuse_unsupported=strict).unsupported
+
+
+async def reasons_not_ready(
+    supervisor: Supervisor, store: Store, draining: trio.Event
+) -> list[str]:
+    reasons = ["the gateway is stopping"] if draining.is_set() else []
+    reasons += [
+        f"the actor {child.name} is {child.state}"
+        for child in supervisor.statistics()
+        if child.state is not ChildState.RUNNING
+    ]
+    try:
+        with trio.move_on_after(STORE_PATIENCE) as clock:
+            await reader_threads().run(store.ping)
+        if clock.cancelled_caught:
+            reasons.append(f"the database did not answer within {STORE_PATIENCE:g} s")
+    except StoreUnavailable as error:
+        reasons.append(str(error))
+    return reasons
+
+
+def _declared(key: GatewayKeySettings) -> GatewayKey:
+    key_id = f"declared:{key.name}"
+    return GatewayKey(
+        id=key_id,
+        name=key.name,
+        digest=key_digest(key.secret.reveal()),
+        limits=KeyLimits(key_id, key.rpm, key.tpm, key.concurrency),
+        models=key.models,
+    )
+
+
+def _supervised_pool(supervisor: Supervisor, settings: Settings) -> KeyPool:
+    keys = [
+        ProviderKey(key.id, provider.name, key.label, key.secret, key.rpm, key.tpm)
+        for provider in settings.providers.values()
+        for key in provider.keys
+        if provider.usable
+    ]
+    pool = KeyPool(keys, MemoryLeaseStore(), alert=alerts.error)
+    supervisor.add(_sweeper("key_pool", pool.run))
+    return pool
+
+
+def _supervised_limiter(supervisor: Supervisor, settings: Settings) -> RateLimiter:
+    limits = settings.limits
+    everyone = KeyLimits("everyone", limits.rpm, limits.tpm, limits.concurrency, limits.burst)
+    limiter = RateLimiter(MemoryLimitStore(), everyone)
+    supervisor.add(_sweeper("rate_limiter", limiter.run))
+    return limiter
+
+
+def _sweeper(name: str, run: Callable[..., Awaitable[None]]) -> ChildSpec[None, None]:
+    return ChildSpec(
+        name, run, capacity=1, capacity_reason="told nothing; its mailbox only says when to stop"
+    )

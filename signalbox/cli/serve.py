@@ -1,0 +1,229 @@
+"""`signalbox serve`: the gateway as a process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import msgspec
+import trio
+
+from signalbox.actors.supervisor import SupervisorGaveUp
+from signalbox.adapters.models import ModelTable
+from signalbox.app import Started, load_models, new_id_source, run_gateway
+from signalbox.cli.banner import Banner
+from signalbox.cli.common import (
+    FAILED,
+    MISUSED,
+    fail,
+    located,
+    make_private,
+    opened_store,
+    read_settings,
+    unix_now,
+)
+from signalbox.cli.keys import ADMIN_TOKEN_FILE
+from signalbox.config import ConfigError, Settings, add_demo
+from signalbox.http.server import PortTaken
+from signalbox.persistence.gateway_keys import (
+    BadTokenFile,
+    admin_token,
+    key_digest,
+    new_gateway_key,
+    read_token,
+    write_token,
+)
+from signalbox.persistence.stores import Store
+from signalbox.types import Secret, StoreUnavailable
+
+GATEWAY_KEY_FILE = "gateway-key"
+FIRST_KEY_NAME = "first"
+DEMO_TOKENS_PER_SECOND = 60.0
+"""About the speed of a good provider, so that streaming can be seen."""
+
+
+@click.command()
+@click.option("--host", help="Where to listen; otherwise server.host, 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Where to listen; otherwise server.port, 8080. 0: any free port.",
+)
+@click.option(
+    "--demo",
+    type=click.Choice(["always", "auto", "never"]),
+    is_flag=False,
+    flag_value="always",
+    default="never",
+    help="Start the simulator and route the model `demo` to it; auto: only where no "
+    "provider can be called.",
+)
+@click.option(
+    "--log-level",
+    default="warning",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+)
+@located
+def serve(
+    host: str | None,
+    port: int | None,
+    demo: str,
+    log_level: str,
+    config: Path | None,
+    data_dir: Path,
+) -> None:
+    """Runs the gateway until SIGINT or SIGTERM; a second signal ends it at once."""
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    settings = _listening(read_settings(config), host, port)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    with _demo(settings, demo) as settings, opened_store(settings, data_dir) as store:
+        try:
+            _serve(settings, load_models(settings), store, data_dir)
+        except* (ConfigError, BadTokenFile) as wrong:
+            fail(_words(wrong), MISUSED)
+        except* PortTaken as taken:
+            fail(f"{_words(taken)}; --port PORT chooses another one")
+        except* SupervisorGaveUp as gave_up:
+            fail(f"stopped because {_words(gave_up)}")
+        except* (StoreUnavailable, OSError) as trouble:
+            fail(_words(trouble))
+
+
+def _listening(settings: Settings, host: str | None, port: int | None) -> Settings:
+    server = msgspec.structs.replace(
+        settings.server,
+        host=settings.server.host if host is None else host,
+        port=settings.server.port if port is None else port,
+    )
+    return replace(settings, server=server)
+
+
+def _words(group: BaseExceptionGroup[BaseException]) -> str:
+    """The messages of all that went wrong, from however deep they came."""
+    words: list[str] = []
+    for error in group.exceptions:
+        words.append(_words(error) if isinstance(error, BaseExceptionGroup) else str(error))
+    return "; ".join(words)
+
+
+def _serve(settings: Settings, models: ModelTable, store: Store, data_dir: Path) -> None:
+    token, token_file = _admin_token(data_dir)
+    key, key_file = _first_key(settings, store, data_dir)
+
+    def tell(started: Started) -> None:
+        banner = Banner(
+            settings,
+            models,
+            started.port,
+            started.login_code,
+            key.reveal() if key is not None and sys.stdout.isatty() else None,
+            key_file,
+            token_file,
+        )
+        click.echo("\n".join(banner.lines()))
+
+    async def run() -> None:
+        stopping = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, stopping)
+
+            async def gateway(*, task_status: trio.TaskStatus[Started]) -> None:
+                await run_gateway(
+                    settings,
+                    models,
+                    store,
+                    data_dir,
+                    token,
+                    stop=stopping.wait,
+                    task_status=task_status,
+                )
+                nursery.cancel_scope.cancel()
+
+            tell(await nursery.start(gateway))
+
+    trio.run(run)
+
+
+async def _stop_on_signal(stopping: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if stopping.is_set():
+                # Whoever asks twice wants it now; what is durable is durable.
+                os._exit(FAILED)
+            stopping.set()
+
+
+def _admin_token(data_dir: Path) -> tuple[Secret, Path | None]:
+    """The token, and the file that holds it where it is not the environment's."""
+    given = os.environ.get("SIGNALBOX_ADMIN_TOKEN", "").strip()
+    if given:
+        return Secret(given), None
+    path = data_dir / ADMIN_TOKEN_FILE
+    return admin_token(path), path
+
+
+def _first_key(
+    settings: Settings, store: Store, data_dir: Path
+) -> tuple[Secret | None, Path | None]:
+    """A key that is made where there is none at all, and the file of one that still works."""
+    path = data_dir / GATEWAY_KEY_FILE
+    records = store.list_keys()
+    if not settings.keys and not records:
+        make_private(data_dir)
+        secret, record = new_gateway_key(
+            FIRST_KEY_NAME, key_id=new_id_source()(), created_at=unix_now()
+        )
+        write_token(path, secret)
+        store.add_key(record)
+        return secret, path
+    kept = read_token(path)
+    working = {record.digest for record in records if record.revoked_at is None}
+    if kept is None or key_digest(kept.reveal()) not in working:
+        return None, None
+    return None, path
+
+
+@contextmanager
+def _demo(settings: Settings, mode: str) -> Iterator[Settings]:
+    """The settings, with a running simulator in them where `mode` asks for it."""
+    callable_now = any(provider.usable for provider in settings.providers.values())
+    if mode == "never" or (mode == "auto" and callable_now):
+        yield settings
+        return
+    command = [
+        sys.executable,
+        "-m",
+        "signalbox",
+        "simulate",
+        "--port",
+        "0",
+        "--until-stdin-closes",
+        "--tokens-per-second",
+        str(DEMO_TOKENS_PER_SECOND),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as simulator:
+        assert simulator.stdin is not None
+        assert simulator.stdout is not None
+        line = simulator.stdout.readline().split()
+        if not line:
+            fail("the simulator did not start")
+        try:
+            yield add_demo(settings, line[-1])
+        except ConfigError as error:
+            fail(str(error), MISUSED)
+        finally:
+            simulator.stdin.close()

@@ -1,0 +1,194 @@
+"""Records for the tests of what keeps them: made by hand, or drawn by Hypothesis."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from hashlib import sha256
+from itertools import count
+
+from hypothesis import strategies as st
+
+from signalbox.ids import RANDOM_BITS, uuid7
+from signalbox.persistence.stores import (
+    Charge,
+    GatewayKeyRecord,
+    TraceEvent,
+    TracePayload,
+    TraceRecord,
+)
+from signalbox.types import NanoUSD, Usage
+
+_seed = random.Random(0)
+_milliseconds = count(1_700_000_000_000)
+
+
+def fresh_id(at_ms: int | None = None) -> str:
+    """An id that no record has yet; each sorts after the one before unless a time is given."""
+    unix_ms = next(_milliseconds) if at_ms is None else at_ms
+    return uuid7(unix_ms, _seed.getrandbits(RANDOM_BITS))
+
+
+def charge(request_id: str | None = None, amount: int | None = 1_500) -> Charge:
+    return Charge(
+        id=fresh_id(),
+        request_id=request_id or fresh_id(),
+        at=1_700_000_000.25,
+        key_id="ci",
+        model="chat-fast",
+        provider="openai",
+        route_model="gpt-4o",
+        usage=Usage(prompt=10, completion=5),
+        amount=None if amount is None else NanoUSD(amount),
+        upstream_cost=None,
+        reason="answered",
+        price_source="config",
+    )
+
+
+def trace(
+    trace_id: str | None = None,
+    *,
+    started_at: float = 1_700_000_000.0,
+    state: str = "done",
+    model: str = "chat-fast",
+) -> TraceRecord:
+    return TraceRecord(
+        id=trace_id or fresh_id(),
+        started_at=started_at,
+        ended_at=started_at + 1,
+        door="/v1/chat/completions",
+        model=model,
+        state=state,
+        stream=True,
+        status=200,
+        key_id="ci",
+        key_name="CI",
+        attempts=1,
+        events=(TraceEvent(seq=0, at=0.0, kind="event", name="admitted", data={"n": 1}),),
+        payloads=(TracePayload(seq=0, kind="request", attempt=None, body=b"{}", truncated=False),),
+    )
+
+
+def key(name: str) -> GatewayKeyRecord:
+    return GatewayKeyRecord(
+        id=fresh_id(),
+        name=name,
+        digest=sha256(name.encode()).digest(),
+        prefix="gateway-sk-abc",
+        created_at=1_700_000_000.0,
+    )
+
+
+# Times are kept to the microsecond, so microseconds are what survives a round trip.
+_seconds = st.integers(0, 2**50).map(lambda us: us / 1_000_000)
+_milliseconds_taken = st.integers(0, 2**40).map(lambda us: us / 1000)
+_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+_optional_text = st.none() | _text
+_int64 = st.integers(-(2**63), 2**63 - 1)
+_optional_int = st.none() | st.just(0) | _int64
+_money = _optional_int.map(lambda value: None if value is None else NanoUSD(value))
+# Strings of JSON, unlike columns of text, may hold NUL and lone surrogates.
+_json_text = st.text(max_size=20)
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _json_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_json_text, inner, max_size=3),
+    max_leaves=8,
+)
+_usages = st.builds(
+    Usage,
+    prompt=_optional_int,
+    cached_read=_optional_int,
+    cache_write=_optional_int,
+    completion=_optional_int,
+    reasoning=_optional_int,
+    estimated=st.booleans(),
+)
+_fresh_ids = st.builds(fresh_id)
+
+charges = st.builds(
+    Charge,
+    id=_fresh_ids,
+    request_id=_fresh_ids,
+    at=_seconds,
+    key_id=_text,
+    model=_text,
+    provider=_text,
+    route_model=_text,
+    usage=_usages,
+    amount=_money,
+    upstream_cost=_money,
+    reason=_text,
+    price_source=_text,
+)
+
+_events = st.lists(
+    st.builds(
+        TraceEvent,
+        seq=st.just(0),
+        at=_seconds,
+        kind=_text,
+        name=_text,
+        data=st.dictionaries(_json_text, _json, max_size=3),
+    ),
+    max_size=4,
+).map(lambda events: tuple(replace(event, seq=seq) for seq, event in enumerate(events)))
+
+_payloads = st.lists(
+    st.builds(
+        TracePayload,
+        seq=st.just(0),
+        kind=_text,
+        attempt=st.none() | st.integers(0, 12),
+        body=st.binary(max_size=200),
+        truncated=st.booleans(),
+    ),
+    max_size=3,
+).map(lambda payloads: tuple(replace(payload, seq=seq) for seq, payload in enumerate(payloads)))
+
+traces = st.builds(
+    TraceRecord,
+    id=_fresh_ids,
+    started_at=_seconds,
+    ended_at=_seconds,
+    door=_text,
+    model=_text,
+    state=_text,
+    stream=st.booleans(),
+    status=st.integers(100, 599),
+    key_id=_text,
+    key_name=_text,
+    attempts=st.integers(0, 12),
+    provider=_optional_text,
+    route_model=_optional_text,
+    error_code=_optional_text,
+    error_message=_optional_text,
+    user=_optional_text,
+    tags=st.lists(_json_text, max_size=3).map(tuple),
+    labels=st.dictionaries(_json_text, _json_text, max_size=3),
+    usage=_usages,
+    cost=_money,
+    first_token_ms=st.none() | _milliseconds_taken,
+    duration_ms=_milliseconds_taken,
+    events=_events,
+    payloads=_payloads,
+)
+
+keys = st.builds(
+    GatewayKeyRecord,
+    id=_fresh_ids,
+    name=_fresh_ids.map(lambda suffix: f"ключ {suffix}"),
+    digest=st.builds(lambda: _seed.randbytes(32)),
+    prefix=_text,
+    created_at=_seconds,
+    revoked_at=st.none() | _seconds,
+    expires_at=st.none() | _seconds,
+    rpm=_optional_int,
+    tpm=_optional_int,
+    concurrency=_optional_int,
+    models=st.lists(_json_text, max_size=3).map(tuple),
+)
