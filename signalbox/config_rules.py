@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from signalbox.config_lines import KeyPath
 from signalbox.config_report import Report
-from signalbox.config_schema import Document, TimeoutTable
+from signalbox.config_schema import Document, Limits, Server, TimeoutTable
 from signalbox.config_settings import STRATEGY_SUFFIXES
 from signalbox.types import Timeouts
 
@@ -21,10 +22,25 @@ def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
     _warn_of_timeouts(document.timeouts, timeouts, report)
     if document.limits.burst is not None and document.limits.rpm is None:
         report.warn(("limits", "burst"), "has no effect without limits.rpm")
+    for path in _without_effect(document):
+        report.warn(path, "has no effect in this version")
+
+
+def _without_effect(document: Document) -> Iterator[KeyPath]:
+    """What the file sets and no part of this version reads."""
+    if document.server.send_timeout != Server().send_timeout:
+        yield "server", "send_timeout"
+    if document.limits.default_max_tokens != Limits().default_max_tokens:
+        yield "limits", "default_max_tokens"
+    for name, model in document.models.items():
+        for index, route in enumerate(model.routes):
+            for limit in ("rpm", "tpm"):
+                if getattr(route, limit) is not None:
+                    yield "models", name, "routes", index, limit
     if document.alerts is not None:
-        report.warn(("alerts",), "has no effect in this version")
+        yield ("alerts",)
     if document.presets is not None:
-        report.warn(("presets",), "has no effect in this version")
+        yield ("presets",)
 
 
 def _check_server(document: Document, report: Report) -> None:

@@ -248,7 +248,7 @@ base_url = "http://127.0.0.1:1"
 keys = [{{ value = "{CANARY}" }}]
 discover = true
 [models.m]
-routes = [{{ provider = "local", model = "m" }}]
+routes = [{{ provider = "local", model = "m", tpm = 1 }}]
 fallbacks = ["m"]
 [keys.ci]
 key = {{ env = "KEY" }}
@@ -256,6 +256,10 @@ budget = {{ limit = 10.00, per = "day" }}
 [presets.summarise]
 model = "m"
 extra = {{ retry = 1 }}
+[server]
+send_timeout = 5
+[limits]
+default_max_tokens = 100
 """,
         {"KEY": CANARY},
     )
@@ -269,6 +273,9 @@ extra = {{ retry = 1 }}
         "has no effect: a model cannot fall back to itself",
         "signalbox.toml:14: keys.ci.budget: "
         "has no effect in this version: nothing limits what this key spends",
+        "signalbox.toml:19: server.send_timeout: has no effect in this version",
+        "signalbox.toml:21: limits.default_max_tokens: has no effect in this version",
+        "signalbox.toml:10: models.m.routes[0].tpm: has no effect in this version",
         "signalbox.toml:1: alerts: has no effect in this version",
         "signalbox.toml:15: presets: has no effect in this version",
     )
