@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from signalbox.simulator import (
     RateLimit,
     Rule,
     Scenario,
+    Simulator,
     SimulatorError,
     SimulatorSettings,
     Step,
@@ -285,6 +287,19 @@ def test_the_process_says_where_it_is_and_ends_when_its_parent_is_gone() -> None
         port = httpx.URL(url).port
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/healthz")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"port": 65536}, "port: 65536"),
+        ({"tokens_per_second": 0}, "tokens_per_second: 0"),
+        ({"recordings": Path("/absent")}, "/absent: not a folder"),
+    ],
+)
+def test_settings_that_cannot_be_served_are_named(settings: Any, named: str) -> None:
+    with pytest.raises(SimulatorError, match=named):
+        Simulator(SimulatorSettings(**settings))
 
 
 async def test_an_address_that_is_taken_is_named(nursery: trio.Nursery) -> None:

@@ -44,6 +44,7 @@ class SimulatorSettings:
 
     `port` 0 takes a free one. `recordings` is a folder (see `recordings.py`).
     `tokens_per_second` None: as fast as can be. Equal `seed`s answer equally.
+    Raises SimulatorError for a port or a speed that there is not.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +55,8 @@ class SimulatorSettings:
     tokens_per_second: float | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:  # a larger one would be taken modulo 65536
+            raise SimulatorError(f"port: {self.port} is not within 0 to 65535")
         if self.tokens_per_second is not None and not self.tokens_per_second > 0:
             raise SimulatorError(f"tokens_per_second: {self.tokens_per_second} is not above 0")
 
@@ -105,8 +108,9 @@ class Simulator:
         host, port = self._settings.host, self._settings.port
         try:
             return await trio.open_tcp_listeners(port, host=host)
-        except (OSError, OverflowError) as error:
-            raise SimulatorError(f"cannot listen on {host}:{port}: {error}") from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise SimulatorError(f"cannot listen on {host}:{port}: {reason}") from error
 
     async def serve_on(self, listeners: list[trio.SocketListener]) -> None:
         """Serves until cancelled, then closes the listeners and every connection."""
