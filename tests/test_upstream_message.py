@@ -41,7 +41,7 @@ def chunked(body: bytes, size: int, trailers: bytes = b"") -> bytes:
 def answers(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """A valid answer that says where it ends, and its body."""
     body = draw(st.binary(max_size=200))
-    interim = draw(st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2]))
+    interim = draw(st.sampled_from([b"", b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\n" * 2]))
     head = b"HTTP/1.1 200 Fine\r\nContent-Type: text/event-stream\r\n"
     if draw(st.booleans()):
         return interim + head + b"Content-Length: %d\r\n\r\n" % len(body) + body, body

@@ -142,8 +142,7 @@ class ResponseParser:
 
     def feed(self, data: bytes | bytearray) -> None:
         if self._parser is None:
-            self.surplus = True
-            return
+            raise RuntimeError("the answer has ended")
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -232,7 +231,7 @@ class ResponseParser:
             return
         self.head = head
         self._overhead = 0
-        if self._asked_head or head.status in (204, 304):
+        if self._asked_head:
             self.complete = True
         elif not codings and all(name != "content-length" for name, _ in head.headers):
             self._ends_with_connection = True
