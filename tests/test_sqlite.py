@@ -24,6 +24,7 @@ from signalbox.persistence.migrations import HEAD, REVISIONS
 from signalbox.persistence.migrations.upgrade import alembic_config
 from signalbox.persistence.open import open_store, parse_database_url
 from signalbox.persistence.sqlite import SqliteStore
+from signalbox.persistence.sqlite_file import connect, connect_writer
 from signalbox.persistence.tables import metadata
 from signalbox.types import StoreUnavailable
 from tests import records
@@ -134,6 +135,27 @@ def test_processes_that_start_at_once_on_a_new_database_share_it(tmp_path: Path)
     assert [process.communicate(timeout=60)[1] for process in processes] == ["", ""]
     with closing(SqliteStore.open(path)) as store:
         assert {key.name for key in store.list_keys()} == {"one", "two"}
+
+
+def test_a_new_file_that_another_process_has_locked_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "signalbox.db"
+    with by_hand(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def connect_and_watch(path: Path) -> sqlite3.Connection:
+            connection = connect(path)
+            connection.set_trace_callback(end_the_other_when_waited_for)
+            return connection
+
+        def end_the_other_when_waited_for(statement: str) -> None:
+            if statement == "BEGIN IMMEDIATE":
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr("signalbox.persistence.sqlite_file.connect", connect_and_watch)
+        with closing(connect_writer(path)) as writer:
+            assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_write_waits_for_another_process_no_longer_than_its_timeout(

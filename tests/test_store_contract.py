@@ -200,7 +200,7 @@ def test_a_page_of_nothing_is_refused(store: Store, limit: int) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(0, 5), max_size=8), st.integers(0, 6), st.integers(0, 9))
+@given(st.lists(st.integers(0, 3), max_size=8), st.integers(0, 4), st.integers(0, 9))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_retention_takes_the_oldest_and_never_more_than_its_limit(
     engine: str,
@@ -213,13 +213,9 @@ def test_retention_takes_the_oldest_and_never_more_than_its_limit(
     with closing(ENGINES[engine](tmp_path_factory.mktemp("retention"))) as store:
         store.save_traces(traces)
         count = store.delete_traces(older_than=float(older_than), limit=limit)
-        left = [trace for trace in traces if store.load_trace(trace.id) == trace]
-    expired = sorted((t for t in traces if t.started_at < older_than), key=lambda t: t.started_at)
-    assert count == min(len(expired), limit)
-    assert len(left) == len(traces) - count
-    assert all(
-        gone.started_at <= expired[count - 1].started_at for gone in traces if gone not in left
-    )
+        left = [trace.started_at for trace in traces if store.load_trace(trace.id) == trace]
+    assert count == min(limit, sum(at < older_than for at in started))
+    assert sorted(left) == sorted(started)[count:]
 
 
 def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:

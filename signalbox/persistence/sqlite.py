@@ -67,7 +67,7 @@ _SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id
 _SELECT_KEY = _select(KEY_COLUMNS, "gateway_keys")
 _DELETE_OLDEST = """
     DELETE FROM traces WHERE id IN (
-        SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us, id LIMIT ?
+        SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?
     )
 """
 

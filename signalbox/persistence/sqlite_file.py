@@ -61,12 +61,16 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The connection whose commits are on the disk when they return."""
     connection = connect(path)
-    _switch_to_wal(connection, path)
-    connection.execute("PRAGMA synchronous = FULL")
-    # macOS answers an fsync before the drive has written; elsewhere these change nothing.
-    connection.execute("PRAGMA fullfsync = ON")
-    connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+    try:
+        _switch_to_wal(connection, path)
+        connection.execute("PRAGMA synchronous = FULL")
+        # macOS answers an fsync before the drive has written; elsewhere these change nothing.
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -77,8 +81,8 @@ def prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:
-    # Two processes that switch a new file at once: one is told at once that it is locked, without
-    # SQLite's usual wait. Beginning a transaction does wait for the other to be done.
+    # When another process has the file locked, as when both make it at once, the switch fails
+    # without SQLite's usual wait. Beginning a transaction does wait for the other to be done.
     for attempt in range(_WAL_ATTEMPTS):
         try:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
