@@ -12,9 +12,9 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 from quart_trio import QuartTrio
@@ -26,10 +26,9 @@ from signalbox.actors.key_ring import GatewayKey, KeyRing
 from signalbox.actors.ledger import Ledger
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
 from signalbox.actors.services import RunnerServices
-from signalbox.actors.supervisor import ChildSpec, ChildState, Supervisor
+from signalbox.actors.supervisor import ChildSpec, ChildState, Supervisor, SupervisorGaveUp
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
-from signalbox.adapters.catalogue import Catalogue
 from signalbox.adapters.models import ModelTable
 from signalbox.adapters.openai_parameters import check
 from signalbox.adapters.registry import adapter_for
@@ -50,19 +49,14 @@ from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import reader_threads, writer_threads
 from signalbox.types import Request, Route, Secret, StoreUnavailable
 
+logger = logging.getLogger(__name__)
 alerts = logging.getLogger("signalbox.alerts")
 
 STORE_PATIENCE = 2.0
 """Seconds that `/readyz` waits for the database."""
-
-
-def load_models(settings: Settings) -> ModelTable:
-    """The models of a configuration with today's prices. Raises `ConfigError`."""
-    return ModelTable(settings, Catalogue.load(datetime.now(UTC).date()))  # noqa: TID251 (edge)
-
-
-def new_id_source() -> Callable[[], str]:
-    return Uuid7Generator(time.time, secrets.randbits)  # noqa: TID251 (edge)
+LEAVE_SECONDS = 2.0
+"""How long the server may take to end once its requests are cancelled. Each of them charges what it
+delivered, which takes milliseconds; what takes longer is a client that does not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,35 +88,94 @@ async def run_gateway(
     admin_token: Secret,
     *,
     stop: Callable[[], Awaitable[None]],
+    leave: Callable[[SupervisorGaveUp | None], NoReturn],
     task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until `stop` returns; requests under way then have `server.drain_seconds`.
 
-    The caller opens and closes the store. Raises `StoreUnavailable`, `PortTaken`,
+    The caller opens and closes the store. Raises `StoreUnavailable`, `CannotListen`,
     `SupervisorGaveUp`, in a group where more than one thing went wrong.
+
+    `leave` ends the process, with what took it down where something did. It is called after the
+    same orderly stop, in place of a return, where a client that never reads holds the server up: no
+    cancellation reaches hypercorn's sends, and they have no deadline.
     """
     gateway = build(settings, models, store, data_dir, admin_token)
     await gateway.key_ring.load()
-
-    async def stop_and_drain() -> None:
-        await stop()
-        gateway.draining.set()
-
-    server = ServerSettings(
-        settings.server.host, settings.server.port, settings.server.drain_seconds
-    )
     try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(gateway.supervisor.run)
-            async with trio.open_nursery() as serving:
-                port = await serving.start(
-                    partial(serve, gateway.application, server, stop=stop_and_drain)
-                )
-                task_status.started(Started(port, gateway.access.make_login()))
-            gateway.supervisor.stop()
+        await _Lifetime(gateway, settings, leave).run(stop, task_status)
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
             await gateway.upstream.aclose()
+
+
+class _Lifetime:
+    """A gateway from the start of its first actor to the end of its last."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: Settings,
+        leave: Callable[[SupervisorGaveUp | None], NoReturn],
+    ) -> None:
+        self._gateway = gateway
+        self._settings = settings.server
+        self._leave = leave
+        self._serving = trio.CancelScope()
+        self._actors_ended = trio.Event()
+        self._gave_up: SupervisorGaveUp | None = None
+
+    async def run(
+        self, stop: Callable[[], Awaitable[None]], task_status: trio.TaskStatus[Started]
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._run_actors)
+            nursery.start_soon(self._leave_when_held_up)
+            with self._serving:
+                await self._serve(stop, task_status)
+            self._gateway.supervisor.stop()
+            await self._actors_ended.wait()
+            nursery.cancel_scope.cancel()
+        if self._gave_up is not None:
+            raise self._gave_up
+
+    async def _run_actors(self, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await self._gateway.supervisor.run(task_status=task_status)
+        except SupervisorGaveUp as error:
+            # Without actors nothing can be charged: requests under way are cut, not drained.
+            self._gave_up = error
+            self._gateway.draining.set()
+            self._serving.cancel()
+        finally:
+            self._actors_ended.set()
+
+    async def _serve(
+        self, stop: Callable[[], Awaitable[None]], task_status: trio.TaskStatus[Started]
+    ) -> None:
+        async def stop_and_drain() -> None:
+            await stop()
+            self._gateway.draining.set()
+
+        server = ServerSettings(
+            self._settings.host, self._settings.port, self._settings.drain_seconds
+        )
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(
+                partial(serve, self._gateway.application, server, stop=stop_and_drain)
+            )
+            task_status.started(Started(port, self._gateway.access.make_login()))
+
+    async def _leave_when_held_up(self) -> None:
+        """Ends the process when the server has not ended by itself some time after the drain."""
+        await self._gateway.draining.wait()
+        with trio.move_on_after(self._settings.drain_seconds):
+            await self._actors_ended.wait()
+        await trio.sleep(LEAVE_SECONDS)
+        self._gateway.supervisor.stop()
+        await self._actors_ended.wait()
+        logger.warning("leaving without those clients that have stopped reading")
+        self._leave(self._gave_up)
 
 
 def build(
@@ -158,7 +211,7 @@ def build(
         upstream=upstream,
         rng=random.Random(secrets.randbits(64)),
         wall_clock=now,
-        new_id=new_id_source(),
+        new_id=Uuid7Generator(now, secrets.randbits),
         alert=alerts.error,
         max_payload_bytes=settings.traces.max_payload_bytes,
     )
@@ -173,7 +226,7 @@ def build(
         hub=hub,
         not_ready=partial(reasons_not_ready, supervisor, store, draining),
     )
-    add_live_routes(pages, access=access, hub=hub)
+    add_live_routes(pages, access=access, hub=hub, draining=draining)
     doors = ModelDoors(settings, models, key_ring, services)
     return Gateway(
         supervisor, key_ring, services, upstream, Application(doors, pages), access, draining

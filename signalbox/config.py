@@ -27,10 +27,11 @@ from signalbox.config_settings import (
     RoutingSettings,
     Settings,
 )
-from signalbox.config_source import read_source
+from signalbox.config_source import read_environ, read_source
 from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Strategy, Timeouts
 
 __all__ = [
+    "DEMO_PROVIDER",
     "STRATEGY_SUFFIXES",
     "ConfigError",
     "FoundKey",
@@ -46,6 +47,7 @@ __all__ = [
     "Traces",
     "add_demo",
     "load_settings",
+    "read_environ",
 ]
 
 DEMO_PROVIDER = "simulator"

@@ -58,8 +58,7 @@ def read_source(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Sou
     Raises `ConfigError` where a file that was asked for cannot be read, where it is not TOML, and
     where a variable names no key.
     """
-    dotenv_values = _read_dotenv(cwd / ".env")
-    merged = {**dotenv_values, **environ}
+    merged = read_environ(environ, cwd)
     if path is None and merged.get(CONFIG_VARIABLE):
         path = Path(merged[CONFIG_VARIABLE])
     if path is None and (cwd / DEFAULT_FILE).exists():
@@ -89,12 +88,14 @@ def read_source(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Sou
     )
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
+def read_environ(environ: Mapping[str, str], cwd: Path) -> dict[str, str]:
+    """The environment over `.env` in `cwd`. Raises `ConfigError` where that cannot be read."""
+    path = cwd / ".env"
     if not path.is_file():
-        return {}
+        return dict(environ)
     text = read_text(path, ".env")
     values = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None} | dict(environ)
 
 
 def read_text(path: Path, label: str) -> str:

@@ -209,6 +209,14 @@ def test_what_is_no_chunk_is_a_protocol_error(payload: bytes) -> None:
         OpenAIAdapter("openai").stream_decoder().feed(b"data: " + payload + b"\n\n")
 
 
+def test_what_came_before_a_bad_chunk_in_the_same_bytes_is_told() -> None:
+    good = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+    [told, error] = OpenAIAdapter("openai").stream_decoder().feed(good + b'data: {"choi\n\n')
+    assert isinstance(told, Delta)
+    assert isinstance(error, StreamError)
+    assert error.failure.kind is FailureKind.PROTOCOL_ERROR
+
+
 def test_a_whole_answer_or_a_page_in_place_of_a_stream_is_a_protocol_error() -> None:
     answer = b'{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}'
     for body in (answer, b"\n <html><title>Sign in</title></html>"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -45,6 +45,8 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes. Well above the largest documented answers (images and audio as base64)."""
 LARGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read: enough for any message, too few to be a burden."""
+SHORTEST_SECRET = 8
+"""Characters. A shorter value of a secret header is a word that occurs by chance."""
 DRAIN_SECONDS = 0.25
 """How long the end of a finished stream's body may take before its connection is given up."""
 
@@ -114,12 +116,32 @@ class Attempt:
         """Makes the call and emits how it went; emits nothing once it was cancelled."""
         with self.scope:
             try:
-                failure = await self._guarded(request, timeouts, tools)
+                failure = self._masked(await self._guarded(request, timeouts, tools))
                 await tools.emit(self._outcome(request, failure, tools))
                 await self._drain()
             finally:
                 if self._response is not None:
                     self._response.close()
+
+    def without_secrets(self, text: str) -> str:
+        """`text` with the key and the route's secret headers masked: some providers echo them."""
+        secrets = [value for _, value in self.route.headers]
+        if self.lease.key.secret is not None:
+            secrets.append(self.lease.key.secret)
+        for secret in secrets:
+            if len(secret.reveal()) >= SHORTEST_SECRET:
+                text = text.replace(secret.reveal(), "[key]")
+        return text
+
+    def _masked(self, failure: Failure | None) -> Failure | None:
+        if failure is None:
+            return None
+        return replace(
+            failure,
+            message=self.without_secrets(failure.message),
+            code=failure.code and self.without_secrets(failure.code),
+            param=failure.param and self.without_secrets(failure.param),
+        )
 
     async def _guarded(
         self, request: Request, timeouts: Timeouts, tools: AttemptTools
@@ -201,7 +223,8 @@ class Attempt:
             return Failure(
                 FailureKind.FIRST_TOKEN_TIMEOUT, f"no content within {timeouts.first_token:g} s"
             )
-        if not self.content_chars:
+        if not self.content_chars or self._failure is not None:
+            # An error that came with the first content, in one read: nothing was sent yet.
             return self._failure
         self.first_token_at = self.last_content_at = tools.clock()
         await tools.emit(f.ContentArrived(self.first_token_at, self.number))

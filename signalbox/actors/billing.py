@@ -25,6 +25,13 @@ def usage_of(request: Request, attempt: Attempt) -> Usage:
     )
 
 
+def total_tokens(usage: Usage) -> int | None:
+    """Input and output together; None where either is unknown."""
+    if usage.input_total is None or usage.output_total is None:
+        return None
+    return usage.input_total + usage.output_total
+
+
 def charge_of(
     request: Request, attempt: Attempt, reason: str, *, charge_id: str, at: float
 ) -> Charge:

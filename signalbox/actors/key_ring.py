@@ -84,9 +84,10 @@ class KeyRing:
     async def load(self) -> None:
         """Reads the database's keys. Raises `StoreUnavailable`."""
         # The mark is read first: what changes between the two reads is then read again.
-        self._mark = await self._workers.run(self._store.change_mark)
+        mark = await self._workers.run(self._store.change_mark)
         records = await self._workers.run(self._store.list_keys)
         self._created = {r.digest: _usable(r) for r in records if r.revoked_at is None}
+        self._mark = mark
 
     async def _run(self, mailbox: Mailbox[None, None]) -> None:
         while True:

@@ -60,9 +60,15 @@ class ClientSide:
         self.sent = bytearray()
         """What went out, up to one byte past the limit, so that a cut can be seen."""
         self.status = 200
+        self._begun = False
+
+    def begun(self) -> None:
+        """The door has begun the stream by itself, to keep a silent connection alive."""
+        self._begun = True
 
     async def head(self, headers: tuple[tuple[str, str], ...]) -> None:
         await self._send(StreamHead(headers))
+        self._begun = True
 
     async def delta(self, delta: Delta) -> None:
         data = self._encoder.delta(delta)
@@ -83,12 +89,13 @@ class ClientSide:
         self._keep(body)
         await self._send(WholeAnswer(headers, body))
 
-    async def refuse(self, error: ApiError, headers: tuple[tuple[str, str], ...]) -> None:
+    async def fail(self, error: ApiError, headers: tuple[tuple[str, str], ...]) -> None:
+        """Tells of an error in the way that is still open: as the answer, or inside the stream."""
+        if self._begun:
+            await self._send_bytes(self._encoder.error(error))
+            return
         self.status = error.status
         await self._send(Refusal(error, headers))
-
-    async def break_off(self, error: ApiError) -> None:
-        await self._send_bytes(self._encoder.error(error))
 
     def close(self) -> None:
         self._output.close()

@@ -207,23 +207,31 @@ def _without_secret(value: object) -> str:
     raise NotImplementedError(f"not a plain value: {type(value).__name__}")
 
 
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"(\s*:)?|"(?:[^"\\]|\\.)*$', re.DOTALL)
-_KEPT_WORDS = frozenset(
+_STRING = rb'"(?:[^"\\]|\\.)*(?:"(\s*:)?|\\?\Z)'
+_WORD = rb'[^\s"{}\[\],:]+'
+_TEXT = re.compile(_STRING + b"|" + _WORD, re.DOTALL)
+_NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_KEPT = frozenset(
     b'"user" "assistant" "system" "developer" "tool" "function" "text" "image_url" "stop" "length" '
-    b'"tool_calls" "content_filter" "chat.completion" "chat.completion.chunk"'.split()
+    b'"tool_calls" "content_filter" "chat.completion" "chat.completion.chunk" '
+    b"true false null data event id retry DONE".split()
 )
+"""Values of the wire format itself, JSON's literals and the field names of an event stream."""
 
 
 def redact(body: bytes) -> bytes:
     """JSON (or a stream of it, or a part of it) with every string value but known words hidden.
 
-    Works on bytes, not on parsed values, so that a body that is cut or malformed leaks nothing.
+    Works on bytes, not on parsed values, so that a body that is cut or malformed leaks nothing;
+    what is not JSON at all, a page of HTML, is hidden too.
     """
 
     def hide(match: re.Match[bytes]) -> bytes:
         text = match.group(0)
-        if match.group(1) is not None or text in _KEPT_WORDS:
+        if match.group(1) is not None or text in _KEPT or _NUMBER.fullmatch(text):
             return text
-        return b'"[%d bytes]"' % max(len(text) - 2, 0)
+        if text.startswith(b'"'):
+            return b'"[%d bytes]"' % max(len(text) - 2, 0)
+        return b"[%d bytes]" % len(text)
 
     return _TEXT.sub(hide, body)

@@ -12,8 +12,8 @@ from collections import deque
 import trio
 
 from signalbox.actors.attempt import Attempt, AttemptTools
-from signalbox.actors.billing import charge_of, cost_text, usage_of
-from signalbox.actors.key_pool import AttemptOutcome, Denied, Lease
+from signalbox.actors.billing import charge_of, cost_text, total_tokens, usage_of
+from signalbox.actors.key_pool import AttemptOutcome, Denied
 from signalbox.actors.ledger import ChargeLost
 from signalbox.actors.mailbox import AskTimedOut, MailboxClosed
 from signalbox.actors.outputs import ClientSide, Output
@@ -21,14 +21,14 @@ from signalbox.actors.ports import DoorEncoder
 from signalbox.actors.rate_limiter import Admission, KeyLimits, Refusal
 from signalbox.actors.request_trace import RequestTrace
 from signalbox.actors.services import RunnerServices
+from signalbox.actors.settlement import settle_attempt
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
-from signalbox.machines.decisions import TIMEOUTS
 from signalbox.machines.lifecycle import State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
 from signalbox.persistence.stores import Charge
-from signalbox.types import ActorCrashed, Failure, FailureKind, Request, Usage
+from signalbox.types import ActorCrashed, Request, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +37,6 @@ FACTS = 32
 CLEANUP_SECONDS = 20.0
 """How long a cancelled request may take to charge what it delivered; a little more than the
 ledger's own deadline."""
-NOTHING_SENT = frozenset(
-    {
-        FailureKind.CONNECT_FAILED,
-        FailureKind.CONNECT_TIMEOUT,
-        FailureKind.UNSUPPORTED_PARAMETER,
-        FailureKind.INTERNAL,
-    }
-)
 LEASE_GRACE_SECONDS = 30.0
 """A lease outlives its request's deadline by this much; past it, its owner is taken for dead."""
 
@@ -83,12 +75,14 @@ class RequestRunner:
         self._client = ClientSide(output, encoder, self._trace.payload_limit)
         self._facts_in, self._facts = trio.open_memory_channel[f.Fact](FACTS)
         self._attempts: dict[int, Attempt] = {}
-        self._leases: dict[int, Lease] = {}
         self._admission: Admission | None = None
         self._refusal_headers: tuple[tuple[str, str], ...] = ()
         self._charge: Charge | None = None
         self._state, self._first_commands = start(plan, self._clock())
-        self._deadline_at = self._state.deadline_at
+        self._decided = self._state
+        """What the state becomes with the commands that are being performed."""
+        self._todo: deque[c.Command] = deque()
+        """Those of them that are still to come."""
 
     def __repr__(self) -> str:
         return f"<RequestRunner {self._request.id} {self._state.lifecycle}>"
@@ -96,6 +90,10 @@ class RequestRunner:
     def client_gone(self) -> None:
         """The door says that nobody reads any more."""
         self._facts_in.send_nowait(f.ClientGone(self._clock()))
+
+    def stream_begun(self) -> None:
+        """The door has sent a stream's head, so the client has seen a 200 whatever comes now."""
+        self._client.begun()
 
     async def run(self) -> None:
         """Returns when the request is in a final state and all that it held is given back."""
@@ -105,44 +103,65 @@ class RequestRunner:
                 await self._drive()
                 timers.cancel_scope.cancel()
         finally:
-            if not self._state.lifecycle.final:
-                with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
-                    await self._apply(f.ClientGone(self._clock()))
-            self._release_all()
+            # Nobody reads any more. What is left to say must not wait for them.
             self._client.close()
+            with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
+                await self._cut_short(f.ClientGone(self._clock()))
+            self._release_all()
 
     async def _drive(self) -> None:
         try:
             for command in self._first_commands:
-                await self._perform_and_apply(command)
+                fact = await self._perform(command)
+                if fact is not None:
+                    await self._apply(fact)
             while not self._state.lifecycle.final:
                 await self._apply(await self._facts.receive())
         except Exception as error:
             logger.exception("request %s crashed in %s", self._request.id, self._state.lifecycle)
-            await self._apply(f.RequestCrashed(self._clock(), type(error).__name__))
+            await self._cut_short(f.RequestCrashed(self._clock(), type(error).__name__))
         self._client.close()
 
-    async def _perform_and_apply(self, command: c.Command) -> None:
-        fact = await self._perform(command)
-        if fact is not None:
-            await self._apply(fact)
-
     async def _apply(self, fact: f.Fact) -> None:
-        """Decides on a fact, and on the facts with which its commands answer at once."""
+        """Decides on a fact, and on the facts with which its commands answer at once.
+
+        A decision that moves the request holds from its transition on: one that is cut short before
+        it leaves the state as it was.
+        """
         waiting = deque([fact])
         while waiting:
             fact = waiting.popleft()
             self._trace.fact(fact)
-            self._state, commands = decide(self._state, fact)
-            for command in commands:
-                answer = await self._perform(command)
+            self._decided, commands = decide(self._state, fact)
+            self._todo = deque(commands)
+            while self._todo:
+                answer = await self._perform(self._todo.popleft())
                 if answer is not None:
                     waiting.append(answer)
+            self._state = self._decided
+
+    async def _cut_short(self, fact: f.RequestCrashed | f.ClientGone) -> None:
+        """Brings a request that crashed or was cancelled to its end, where it is not there yet.
+
+        The command in which that happened is left out, as is each one that crashes now.
+        """
+        try:
+            if not self._state.lifecycle.final:
+                self._todo.clear()
+                await self._apply(fact)
+        except Exception:
+            logger.exception("request %s crashed again at its end", self._request.id)
+        while self._todo:
+            try:
+                await self._perform(self._todo.popleft())
+            except Exception:
+                logger.exception("request %s crashed again at its end", self._request.id)
 
     async def _perform(self, command: c.Command) -> f.Fact | None:
         """Does what the command says; a fact where the answer is there at once."""
         match command:
             case c.RecordTransition():
+                self._state = self._decided
                 self._trace.transition(command)
             case c.StartTimer():
                 self._timer_tasks.start_soon(self._timer, command.timer, command.delay)
@@ -165,7 +184,7 @@ class RequestRunner:
             case c.SendEnd():
                 await self._send_end(command.attempt)
             case c.SendError():
-                await self._send_error(command)
+                await self._client.fail(command.error, self._refusal_headers)
             case c.RaiseAlert():
                 self._services.alert(f"{command.message} (request {self._request.id})")
             case c.FinishRequest():
@@ -222,34 +241,35 @@ class RequestRunner:
         return f.RoutesSurveyed(at, candidates, self._services.rng.random())
 
     async def _lease(self, command: c.AcquireLease) -> f.Fact:
+        endpoint = self._services.endpoints[command.route.provider]
         answer = await self._services.key_pool.lease(
             command.route.provider,
             command.route.model,
             self._request.expected_tokens,
             owner=self._request.id,
-            ttl=self._deadline_at - self._clock() + LEASE_GRACE_SECONDS,
+            ttl=self._state.deadline_at - self._clock() + LEASE_GRACE_SECONDS,
             exclude=command.exclude_keys,
         )
         if isinstance(answer, Denied):
             return f.LeaseDenied(self._clock(), command.attempt, answer.reason, answer.available_at)
-        self._leases[command.attempt] = answer
+        self._attempts[command.attempt] = Attempt(
+            number=command.attempt,
+            route=command.route,
+            lease=answer,
+            endpoint=endpoint,
+            started_at=self._clock(),
+        )
         return f.LeaseGranted(self._clock(), command.attempt, answer.key.id, answer.key.label)
 
     # ── the upstream call ─────────────────────────────────────────────────────────────────────
 
     def _open(self, command: c.OpenUpstream) -> None:
         services, route = self._services, command.route
-        lease = self._leases[command.attempt]
-        attempt = Attempt(
-            number=command.attempt,
-            route=route,
-            lease=lease,
-            endpoint=services.endpoints[route.provider],
-            started_at=self._clock(),
-        )
-        self._attempts[command.attempt] = attempt
+        attempt = self._attempts[command.attempt]
         attempt.health_number = services.health.attempt_started(route.id)
-        self._trace.attempt_started(attempt.number, route.provider, route.model, lease.key.label)
+        self._trace.attempt_started(
+            attempt.number, route.provider, route.model, attempt.lease.key.label
+        )
         tools = AttemptTools(
             upstream=services.upstream,
             emit=self._emit,
@@ -267,57 +287,15 @@ class RequestRunner:
         attempt.committed.set()
 
     def _settle(self, command: c.SettleAttempt) -> None:
-        attempt = self._attempts[command.attempt]
-        if attempt.settled:
-            return
-        attempt.settled = True
-        if command.cancelled or command.failure is not None:
-            attempt.scope.cancel()
-        route, key = attempt.route, attempt.lease.key
-        services = self._services
-        at = self._clock()
-        self._leases.pop(attempt.number, None)
-        services.key_pool.settle(
-            attempt.lease,
-            AttemptOutcome(
-                failure=command.failure,
-                tokens=self._tokens_used(attempt, command.failure),
-                rate_limits=attempt.rate_limits,
-                observed_at=attempt.head_at,
-                cancelled=command.cancelled,
-            ),
+        settle_attempt(
+            self._attempts[command.attempt],
+            command,
+            self._request,
+            self._services,
+            self._trace,
+            at=self._clock(),
+            hurried=self._hurried,
         )
-        first = attempt.first_token_at
-        services.health.record(
-            route.id,
-            at=at,
-            failure=command.failure,
-            first_token=None if first is None else first - attempt.started_at,
-            tokens_per_second=_speed(attempt),
-            cancelled=command.cancelled or self._was_hurried(command.failure),
-            attempt=attempt.health_number,
-        )
-        self._trace.attempt_ended(
-            attempt.number,
-            route.provider,
-            route.model,
-            key.label,
-            command.failure,
-            dropped=command.cancelled,
-        )
-        self._trace.body("upstream_request", attempt.sent, attempt.number)
-        self._trace.body("upstream_response", bytes(attempt.received), attempt.number)
-
-    def _was_hurried(self, failure: Failure | None) -> bool:
-        return self._hurried and failure is not None and failure.kind in TIMEOUTS
-
-    def _tokens_used(self, attempt: Attempt, failure: Failure | None) -> int | None:
-        """What the provider counts for the attempt; None where it cannot be known."""
-        if attempt.status == 200:
-            return _total(usage_of(self._request, attempt))
-        if attempt.status is not None or (failure and failure.kind in NOTHING_SENT):
-            return 0
-        return None
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
@@ -330,12 +308,17 @@ class RequestRunner:
             charge_id=services.new_id(),
             at=services.wall_clock(),
         )
-        try:
-            await services.ledger.record(charge)
-        except (ChargeLost, AskTimedOut, ActorCrashed, MailboxClosed) as error:
-            return f.ChargeFailed(self._clock(), command.attempt, str(error))
-        self._charge = charge
-        return f.ChargeRecorded(self._clock(), command.attempt)
+        why = f"no answer within {CLEANUP_SECONDS:g} s"
+        # A charge that is under way is not given up with its request: it may be written already.
+        with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
+            try:
+                await services.ledger.record(charge)
+            except (ChargeLost, AskTimedOut, ActorCrashed, MailboxClosed) as error:
+                why = str(error)
+            else:
+                self._charge = charge
+                return f.ChargeRecorded(self._clock(), command.attempt)
+        return f.ChargeFailed(self._clock(), command.attempt, why)
 
     async def _send_end(self, number: int) -> None:
         attempt = self._attempts[number]
@@ -352,18 +335,12 @@ class RequestRunner:
         usage = usage_of(self._request, attempt)
         await self._client.finish(provider, cost, usage)
 
-    async def _send_error(self, command: c.SendError) -> None:
-        if command.in_stream:
-            await self._client.break_off(command.error)
-        else:
-            await self._client.refuse(command.error, self._refusal_headers)
-
     def _finish(self, command: c.FinishRequest) -> None:
         services = self._services
         answered_by = self._answered_by()
         charge = self._charge
         if self._admission is not None:
-            services.limiter.settle(self._admission, _total(charge.usage) if charge else 0)
+            services.limiter.settle(self._admission, total_tokens(charge.usage) if charge else 0)
             self._admission = None
         self._trace.body("response", bytes(self._client.sent))
         record = self._trace.finish(
@@ -380,18 +357,19 @@ class RequestRunner:
         services.writer.save(record)
 
     def _answered_by(self) -> Attempt | None:
-        for attempt in self._attempts.values():
-            if attempt.committed.is_set() or (
-                attempt.answer is not None and self._state.lifecycle is State.DONE
-            ):
-                return attempt
-        return None
+        """The last attempt, if its answer went out. One before it may hold an empty answer."""
+        attempt = self._attempts.get(self._state.attempt)
+        if attempt is None or attempt.committed.is_set():
+            return attempt
+        whole = attempt.answer is not None and self._state.lifecycle is State.DONE
+        return attempt if whole else None
 
     def _release_all(self) -> None:
         """Gives back what a request that ended out of the ordinary still holds."""
-        for lease in self._leases.values():
-            self._services.key_pool.settle(lease, AttemptOutcome(None, None, None, cancelled=True))
-        self._leases.clear()
+        for attempt in self._attempts.values():
+            if not attempt.settled:
+                outcome = AttemptOutcome(None, None, None, cancelled=True)
+                self._services.key_pool.settle(attempt.lease, outcome)
         if self._admission is not None:
             self._services.limiter.settle(self._admission, None)
             self._admission = None
@@ -409,18 +387,3 @@ class RequestRunner:
         if self._admission is not None:
             headers += self._admission.headers
         return tuple(headers)
-
-
-def _total(usage: Usage) -> int | None:
-    if usage.input_total is None or usage.output_total is None:
-        return None
-    return usage.input_total + usage.output_total
-
-
-def _speed(attempt: Attempt) -> float | None:
-    """Output tokens per second between the first and the last content; None where unknown."""
-    first, last = attempt.first_token_at, attempt.last_content_at
-    tokens = attempt.usage.output_total if attempt.usage is not None else None
-    if first is None or last is None or tokens is None or last <= first:
-        return None
-    return tokens / (last - first)

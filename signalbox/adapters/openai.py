@@ -216,7 +216,13 @@ class OpenAIStreamDecoder:
         for event in events:
             if not event.data:
                 continue
-            told = self._read_event(event)
+            try:
+                told = self._read_event(event)
+            except ProviderProtocolError as error:
+                if not read:
+                    raise
+                # What came before it in the same bytes is good, and must not be lost with it.
+                told = StreamError(Failure(FailureKind.PROTOCOL_ERROR, str(error)))
             read.append(told)
             if not isinstance(told, Delta):
                 self._over = True

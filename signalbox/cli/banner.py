@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from signalbox import __version__
 from signalbox.adapters.models import ModelTable
-from signalbox.config import Settings
+from signalbox.config import DEMO_PROVIDER, ProviderSettings, Settings
+from signalbox.config_providers import KNOWN_PROVIDERS, SPOKEN_APIS
 from signalbox.types import ModelPlan
 
 EXAMPLES = {
@@ -19,6 +22,9 @@ EXAMPLES = {
     "deepseek": "deepseek-chat",
 }
 """A small model of each provider that most keys may call, for the lines to paste."""
+
+ONLY_SPOKEN = f"this version speaks no other wire format than that of {', '.join(SPOKEN_APIS)}"
+TERMINAL_COLUMNS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Banner:
             "",
             *self._providers(),
             *self._keys(),
-            f"Login         {self._origin}/login?code={self.login_code} (works once, for an hour)",
+            f"Log in once   {self._origin}/login?code={self.login_code}",
             "",
             *self._snippets(),
         ]
@@ -53,45 +59,51 @@ class Banner:
 
     def _providers(self) -> list[str]:
         usable = [p for p in self.settings.providers.values() if p.usable]
-        lines = [f"Provider      {p.name} at {p.base_url}, {_count(len(p.keys))}" for p in usable]
-        idle = [k.variable for k in self.settings.found_keys if k.found and not k.usable]
+        lines = [f"Provider      {_described(provider)}" for provider in usable]
+        idle = ", ".join(unspoken_keys(self.settings))
         if idle:
-            lines.append(f"Found, unused {', '.join(idle)}: not usable in this version")
-        missing = [k.variable for k in self.settings.found_keys if not k.found]
-        if missing:
-            lines.append(f"Not set       {', '.join(missing)}")
-        return lines
+            lines.append(f"Found, unused {idle}: {ONLY_SPOKEN}")
+        return lines + _wrapped("Keys not set  ", ", ".join(enabling_variables(self.settings)))
 
     def _keys(self) -> list[str]:
-        lines = []
         if self.key is not None:
-            lines.append(f"Gateway key   {self.key} (shown once; {self.key_file} holds it)")
+            lines = [f"Gateway key   {self.key} (shown this once, kept in {self.key_file})"]
         elif self.key_file is not None:
-            lines.append(f"Gateway key   in {self.key_file}")
+            lines = [f"Gateway key   in {self.key_file}"]
         else:
-            lines.append("Gateway key   one of yours; `signalbox keys create NAME` makes another")
-        if self.admin_token_file is not None:
+            lines = ["Gateway key   one of yours; `signalbox keys create NAME` makes another"]
+        if self.admin_token_file is None:
+            lines.append("Admin token   the one in SIGNALBOX_ADMIN_TOKEN")
+        else:
             lines.append(f"Admin token   in {self.admin_token_file}")
         return lines
 
     def _snippets(self) -> Sequence[str]:
         model = self._example_model()
         if model is None:
-            return ["No model can be called: set a provider's key, or start with --demo."]
-        message = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+            return ["`signalbox check` shows which models can be called."]
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
         return [
-            "Try it:",
+            "Try it in another terminal:"
+            if not self._key_is_elsewhere
+            else "Try it in another terminal, with a key in GATEWAY_KEY:",
             "",
             f"curl {self._origin}/v1/chat/completions \\",
             f'  -H "Authorization: Bearer {self._shell_key()}" \\',
             '  -H "Content-Type: application/json" \\',
-            f"  -d '{message}'",
+            f"  -d {shlex.quote(body)}",
             "",
+            "or in Python, with `pip install openai`:",
+            "",
+            *(["import os", ""] if self._key_is_elsewhere else []),
             "from openai import OpenAI",
             "",
-            f'client = OpenAI(base_url="{self._origin}/v1", api_key={self._python_key()})',
+            "client = OpenAI(",
+            f'    base_url="{self._origin}/v1",',
+            f"    api_key={self._python_key()},",
+            ")",
             "answer = client.chat.completions.create(",
-            f'    model="{model}", messages=[{{"role": "user", "content": "Hello"}}]',
+            f'    model={json.dumps(model)}, messages=[{{"role": "user", "content": "Hello"}}]',
             ")",
             "print(answer.choices[0].message.content)",
         ]
@@ -105,20 +117,68 @@ class Banner:
                 return name
         return None
 
+    @property
+    def _key_is_elsewhere(self) -> bool:
+        """Whether the key is only known to whoever made it; the lines read `GATEWAY_KEY`."""
+        return self.key is None and self.key_file is None
+
+    # The file's path is absolute in what is pasted: the other terminal is in another folder.
+
     def _shell_key(self) -> str:
         if self.key is not None:
             return self.key
         if self.key_file is not None:
-            return f"$(cat {shlex.quote(str(self.key_file))})"
-        return "$SIGNALBOX_KEY"
+            return f"$(cat {shlex.quote(str(self.key_file.absolute()))})"
+        return "$GATEWAY_KEY"
 
     def _python_key(self) -> str:
         if self.key is not None:
             return f'"{self.key}"'
         if self.key_file is not None:
-            return f'open("{self.key_file}").read().strip()'
-        return 'os.environ["SIGNALBOX_KEY"]'
+            return f"open({json.dumps(str(self.key_file.absolute()))}).read().strip()"
+        return 'os.environ["GATEWAY_KEY"]'
 
 
-def _count(keys: int) -> str:
-    return "1 key" if keys == 1 else f"{keys} keys"
+def nothing_to_call(settings: Settings) -> str:
+    """Why a gateway of this configuration could answer nobody, and what would change that."""
+    idle = unspoken_keys(settings)
+    lines = ["no provider can be called, so no request could be answered."]
+    if idle:
+        lines.append(f"Found {', '.join(idle)}, but {ONLY_SPOKEN}.")
+    variables = enabling_variables(settings)
+    if variables:
+        lines += _wrapped("Set the key of a provider: ", ", ".join(variables))
+    else:
+        lines.append("Give a provider of the configuration a key.")
+    lines.append("Or try it without any key: `signalbox serve --demo` answers from a simulator.")
+    return "\n".join(lines)
+
+
+def unspoken_keys(settings: Settings) -> list[str]:
+    """Key variables that are set, of providers whose wire format this version does not speak."""
+    return [
+        key.variable
+        for key in settings.found_keys
+        if key.found and not key.usable and KNOWN_PROVIDERS[key.provider].api not in SPOKEN_APIS
+    ]
+
+
+def enabling_variables(settings: Settings) -> list[str]:
+    """Key variables that would make a further provider callable."""
+    return [key.variable for key in settings.found_keys if key.would_enable]
+
+
+def _described(provider: ProviderSettings) -> str:
+    if provider.name == DEMO_PROVIDER:
+        return f"{provider.name} at {provider.base_url}: its answers are made up"
+    keys = [key for key in provider.keys if key.secret is not None]
+    count = {0: "no key needed", 1: "1 key"}.get(len(keys), f"{len(keys)} keys")
+    return f"{provider.name} at {provider.base_url}, {count}"
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    if not text:
+        return []
+    return textwrap.wrap(
+        text, TERMINAL_COLUMNS, initial_indent=label, subsequent_indent=" " * len(label)
+    )

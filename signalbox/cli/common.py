@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import click
 
-from signalbox.config import ConfigError, Settings, load_settings
-from signalbox.persistence.open import open_store
+from signalbox.adapters.catalogue import Catalogue
+from signalbox.adapters.models import ModelTable
+from signalbox.config import ConfigError, Settings, load_settings, read_environ
+from signalbox.ids import Uuid7Generator
+from signalbox.persistence.open import open_store, parse_database_url
 from signalbox.persistence.stores import Store
 from signalbox.types import StoreUnavailable
 
@@ -30,9 +35,8 @@ _config = click.option(
 _data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    envvar="SIGNALBOX_DATA_DIR",
+    default=lambda: environment().get("SIGNALBOX_DATA_DIR") or "data",
+    show_default="$SIGNALBOX_DATA_DIR or ./data",
     help="Where the database and the gateway's own files lie.",
 )
 
@@ -40,6 +44,14 @@ _data_dir = click.option(
 def located(command: Command) -> Command:
     """Adds `--config` and `--data-dir`."""
     return _config(_data_dir(command))
+
+
+def environment() -> Mapping[str, str]:
+    """The environment over `.env` in the working directory; a broken one ends the command."""
+    try:
+        return read_environ(os.environ, Path.cwd())
+    except ConfigError as error:
+        fail(str(error), MISUSED)
 
 
 def read_settings(config: Path | None) -> Settings:
@@ -50,13 +62,32 @@ def read_settings(config: Path | None) -> Settings:
         fail(str(error), MISUSED)
 
 
+def load_models(settings: Settings) -> ModelTable:
+    """The models of the configuration with today's prices. Raises `ConfigError`."""
+    return ModelTable(settings, Catalogue.load(datetime.now(UTC).date()))  # noqa: TID251 (edge)
+
+
+def database_file(settings: Settings, data_dir: Path) -> Path:
+    """The file of the database, which may not be there; a wrong URL ends the command."""
+    try:
+        return parse_database_url(settings.storage.database, data_dir)
+    except ValueError as error:
+        key = "storage.database"
+        place = settings.origins.describe(("storage", "database")).removesuffix(key)
+        fail(f"{place}{error}", MISUSED)
+
+
 @contextmanager
 def opened_store(settings: Settings, data_dir: Path) -> Iterator[Store]:
     """The store, open; trouble with it ends the command."""
+    database_file(settings, data_dir)
     try:
         make_private(data_dir)
+    except OSError as error:
+        fail(f"the data directory {data_dir} cannot be made: {error.strerror}")
+    try:
         store = open_store(settings.storage.database, data_dir)
-    except (StoreUnavailable, ValueError, OSError) as error:
+    except StoreUnavailable as error:
         fail(str(error))
     try:
         yield store
@@ -66,6 +97,16 @@ def opened_store(settings: Settings, data_dir: Path) -> Iterator[Store]:
         store.close()
 
 
+@contextmanager
+def existing_store(settings: Settings, data_dir: Path) -> Iterator[Store]:
+    """As `opened_store`, for commands that have nothing to do where there is no database yet."""
+    path = database_file(settings, data_dir)
+    if not path.exists():
+        fail(f"there is no database {path} yet; --data-dir or --config may name another place")
+    with opened_store(settings, data_dir) as store:
+        yield store
+
+
 def make_private(folder: Path) -> None:
     """Makes the folder where it is missing, for its owner alone. Raises `OSError`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,6 +114,10 @@ def make_private(folder: Path) -> None:
 
 def unix_now() -> float:
     return time.time()  # noqa: TID251 (edge)
+
+
+def new_id() -> str:
+    return Uuid7Generator(unix_now, secrets.randbits)()
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

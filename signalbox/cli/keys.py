@@ -1,4 +1,4 @@
-"""`signalbox keys` and `signalbox admin-token`."""
+"""`signalbox keys`: the gateway keys of the database."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from pathlib import Path
 
 import click
 
-from signalbox.app import new_id_source
-from signalbox.cli.common import fail, located, opened_store, read_settings, unix_now
-from signalbox.persistence.gateway_keys import (
-    BadTokenFile,
-    new_gateway_key,
-    read_token,
+from signalbox.cli.common import (
+    database_file,
+    existing_store,
+    fail,
+    located,
+    new_id,
+    opened_store,
+    read_settings,
+    unix_now,
 )
-from signalbox.persistence.gateway_keys import admin_token as ensure_admin_token
+from signalbox.cli.table import table
+from signalbox.persistence.gateway_keys import new_gateway_key
 from signalbox.persistence.stores import GatewayKeyRecord
 
-ADMIN_TOKEN_FILE = "admin-token"
 SECONDS_PER_DAY = 86_400
 
 
@@ -53,7 +56,7 @@ def create(
     now = unix_now()
     secret, record = new_gateway_key(
         name,
-        key_id=new_id_source()(),
+        key_id=new_id(),
         created_at=now,
         expires_at=None if expires_in_days is None else now + expires_in_days * SECONDS_PER_DAY,
         rpm=rpm,
@@ -75,14 +78,18 @@ def create(
 def list_keys(config: Path | None, data_dir: Path) -> None:
     """Lists the keys of the configuration and of the database."""
     settings = read_settings(config)
-    with opened_store(settings, data_dir) as store:
-        records = store.list_keys()
-    now = unix_now()
-    for declared in settings.keys:
-        click.echo(f"{declared.name:20} declared in the configuration")
-    for record in records:
-        click.echo(f"{record.name:20} {record.prefix}…  {_state(record, now):22} {_limits(record)}")
-    if not settings.keys and not records:
+    records: list[GatewayKeyRecord] = []
+    if database_file(settings, data_dir).exists():
+        with existing_store(settings, data_dir) as store:
+            records = store.list_keys()
+    rows: list[tuple[str, ...]] = [
+        (key.name, "declared", "", _limits(key.rpm, key.tpm, key.concurrency), _models(key.models))
+        for key in settings.keys
+    ]
+    rows += [_row(record, unix_now()) for record in records]
+    if rows:
+        table(("name", "key", "state", "limits", "models"), rows)
+    else:
         click.echo("There are no keys. `signalbox keys create NAME` makes one.")
 
 
@@ -91,41 +98,11 @@ def list_keys(config: Path | None, data_dir: Path) -> None:
 @located
 def revoke(name_or_id: str, config: Path | None, data_dir: Path) -> None:
     """Ends a key for good."""
-    with opened_store(read_settings(config), data_dir) as store:
+    with existing_store(read_settings(config), data_dir) as store:
         record = store.revoke_key(name_or_id, unix_now())
     if record is None:
         fail(f"there is no key of the name or id {name_or_id!r}; `signalbox keys list` shows all")
     click.echo(f"{record.name} ({record.prefix}…) is revoked.")
-
-
-@click.group("admin-token")
-def admin_token() -> None:
-    """The token that opens traces and, later, the pages."""
-
-
-@admin_token.command("show")
-@located
-def show(config: Path | None, data_dir: Path) -> None:
-    """Prints the token of the data directory."""
-    try:
-        token = read_token(data_dir / ADMIN_TOKEN_FILE)
-    except BadTokenFile as error:
-        fail(str(error))
-    if token is None:
-        fail(f"{data_dir / ADMIN_TOKEN_FILE} is not there; the first start of the gateway makes it")
-    click.echo(token.reveal())
-
-
-@admin_token.command("reset")
-@located
-def reset(config: Path | None, data_dir: Path) -> None:
-    """Makes a new token; a running gateway uses it after its next start."""
-    path = data_dir / ADMIN_TOKEN_FILE
-    try:
-        path.unlink(missing_ok=True)
-        click.echo(ensure_admin_token(path).reveal())
-    except (OSError, BadTokenFile) as error:
-        fail(str(error))
 
 
 def _state(record: GatewayKeyRecord, now: float) -> str:
@@ -137,10 +114,23 @@ def _state(record: GatewayKeyRecord, now: float) -> str:
     return f"since {_day(record.created_at)}"
 
 
-def _limits(record: GatewayKeyRecord) -> str:
-    named = (("rpm", record.rpm), ("tpm", record.tpm), ("concurrency", record.concurrency))
-    limits = [f"{name} {value:,}" for name, value in named if value is not None]
-    return "; ".join([", ".join(limits) or "no limits", *record.models])
+def _row(record: GatewayKeyRecord, now: float) -> tuple[str, ...]:
+    return (
+        record.name,
+        f"{record.prefix}…",
+        _state(record, now),
+        _limits(record.rpm, record.tpm, record.concurrency),
+        _models(record.models),
+    )
+
+
+def _limits(rpm: int | None, tpm: int | None, concurrency: int | None) -> str:
+    named = (("rpm", rpm), ("tpm", tpm), ("concurrency", concurrency))
+    return ", ".join(f"{name} {value:,}" for name, value in named if value is not None) or "none"
+
+
+def _models(models: tuple[str, ...]) -> str:
+    return ", ".join(models) or "all"
 
 
 def _day(unix: float) -> str:

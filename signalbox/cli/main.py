@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from signalbox import __version__
-from signalbox.cli.keys import admin_token, keys
-from signalbox.cli.look import check, diagram, trace
-from signalbox.cli.serve import serve
-from signalbox.cli.simulate import simulate
+
+COMMANDS = {
+    "serve": "signalbox.cli.serve",
+    "check": "signalbox.cli.check",
+    "keys": "signalbox.cli.keys",
+    "admin-token": "signalbox.cli.admin_token",
+    "trace": "signalbox.cli.trace",
+    "diagram": "signalbox.cli.diagram",
+    "simulate": "signalbox.cli.simulate",
+}
+"""Each command's module, in the order of the help text."""
 
 
-@click.group()
+class Commands(click.Group):
+    """Imports a command when it is asked for: the server's libraries cost half a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(COMMANDS[cmd_name])
+        command = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Commands)
 @click.version_option(__version__, prog_name="signalbox")
 def main() -> None:
     """Signalbox: one OpenAI-compatible endpoint in front of every model provider."""
-
-
-for command in (serve, check, keys, admin_token, diagram, trace, simulate):
-    main.add_command(command)

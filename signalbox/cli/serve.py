@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import msgspec
@@ -18,21 +20,23 @@ import trio
 
 from signalbox.actors.supervisor import SupervisorGaveUp
 from signalbox.adapters.models import ModelTable
-from signalbox.app import Started, load_models, new_id_source, run_gateway
-from signalbox.cli.banner import Banner
+from signalbox.app import Started, run_gateway
+from signalbox.cli.admin_token import ADMIN_TOKEN_FILE, given_admin_token
+from signalbox.cli.banner import Banner, nothing_to_call
 from signalbox.cli.common import (
     FAILED,
     MISUSED,
     fail,
+    load_models,
     located,
     make_private,
+    new_id,
     opened_store,
     read_settings,
     unix_now,
 )
-from signalbox.cli.keys import ADMIN_TOKEN_FILE
 from signalbox.config import ConfigError, Settings, add_demo
-from signalbox.http.server import PortTaken
+from signalbox.http.server import CannotListen, PortTaken
 from signalbox.persistence.gateway_keys import (
     BadTokenFile,
     admin_token,
@@ -94,7 +98,9 @@ def serve(
         except* (ConfigError, BadTokenFile) as wrong:
             fail(_words(wrong), MISUSED)
         except* PortTaken as taken:
-            fail(f"{_words(taken)}; --port PORT chooses another one")
+            fail(f"{_words(taken)}; --port PORT chooses another one, --port 0 any free one")
+        except* CannotListen as cannot:
+            fail(f"{_words(cannot)}; --host and --port choose where to listen")
         except* SupervisorGaveUp as gave_up:
             fail(f"stopped because {_words(gave_up)}")
         except* (StoreUnavailable, OSError) as trouble:
@@ -147,6 +153,7 @@ def _serve(settings: Settings, models: ModelTable, store: Store, data_dir: Path)
                     data_dir,
                     token,
                     stop=stopping.wait,
+                    leave=partial(_leave, store),
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel()
@@ -154,6 +161,16 @@ def _serve(settings: Settings, models: ModelTable, store: Store, data_dir: Path)
             tell(await nursery.start(gateway))
 
     trio.run(run)
+
+
+def _leave(store: Store, gave_up: SupervisorGaveUp | None) -> NoReturn:
+    """Ends the process at once, after what `finally` would have done."""
+    store.close()
+    if gave_up is not None:
+        click.echo(f"signalbox: stopped because {gave_up}", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if gave_up is None else FAILED)
 
 
 async def _stop_on_signal(stopping: trio.Event) -> None:
@@ -167,9 +184,9 @@ async def _stop_on_signal(stopping: trio.Event) -> None:
 
 def _admin_token(data_dir: Path) -> tuple[Secret, Path | None]:
     """The token, and the file that holds it where it is not the environment's."""
-    given = os.environ.get("SIGNALBOX_ADMIN_TOKEN", "").strip()
-    if given:
-        return Secret(given), None
+    given = given_admin_token()
+    if given is not None:
+        return given, None
     path = data_dir / ADMIN_TOKEN_FILE
     return admin_token(path), path
 
@@ -182,9 +199,7 @@ def _first_key(
     records = store.list_keys()
     if not settings.keys and not records:
         make_private(data_dir)
-        secret, record = new_gateway_key(
-            FIRST_KEY_NAME, key_id=new_id_source()(), created_at=unix_now()
-        )
+        secret, record = new_gateway_key(FIRST_KEY_NAME, key_id=new_id(), created_at=unix_now())
         write_token(path, secret)
         store.add_key(record)
         return secret, path
@@ -199,7 +214,11 @@ def _first_key(
 def _demo(settings: Settings, mode: str) -> Iterator[Settings]:
     """The settings, with a running simulator in them where `mode` asks for it."""
     callable_now = any(provider.usable for provider in settings.providers.values())
-    if mode == "never" or (mode == "auto" and callable_now):
+    if mode == "auto" and callable_now:
+        mode = "never"
+    if mode == "never":
+        if not callable_now:
+            fail(nothing_to_call(settings), MISUSED)
         yield settings
         return
     command = [
@@ -214,7 +233,12 @@ def _demo(settings: Settings, mode: str) -> Iterator[Settings]:
         str(DEMO_TOKENS_PER_SECOND),
     ]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C in the terminal is for the gateway alone: its requests still need the simulator.
+        start_new_session=True,
     ) as simulator:
         assert simulator.stdin is not None
         assert simulator.stdout is not None

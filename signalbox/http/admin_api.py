@@ -1,27 +1,37 @@
-"""What operators ask for: health, saved and running traces, the login. Served by Quart.
+"""What operators ask for: health, saved and running traces, diagrams, the login. Served by Quart.
 
-Everything but `/healthz`, `/readyz` and `/login` needs the admin token (`Authorization: Bearer`) or
-the session that a login link gave.
+Traces need the admin token (`Authorization: Bearer`) or the session that a login link gave. Health
+and diagrams hold no data and are open.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from quart import Response, jsonify, redirect, request
+from quart import Response, has_request_context, jsonify, redirect, request, websocket
 from quart_trio import QuartTrio
 
 from signalbox.actors.ports import Workers
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.http import auth
+from signalbox.http.paths import find_door
 from signalbox.ids import is_uuid7
+from signalbox.machines.diagram import MACHINES, render
 from signalbox.persistence.stores import Store
 from signalbox.persistence.views import trace_detail, trace_summary
 from signalbox.types import StoreUnavailable
 
 MOST_TRACES = 500
 USUAL_TRACES = 50
+DIAGRAMS = {
+    "mmd": ("mermaid", "text/plain; charset=utf-8"),
+    "md": ("md", "text/markdown; charset=utf-8"),
+    "svg": ("svg", "image/svg+xml"),
+    "dot": ("dot", "text/vnd.graphviz; charset=utf-8"),
+}
+"""A file's extension → the format as `render` names it, and its content type."""
 
 Readiness = Callable[[], Awaitable[list[str]]]
 """The reasons why the gateway is not ready; empty when it is."""
@@ -48,8 +58,17 @@ def add_admin_routes(
         status = "not ready" if reasons else "ready"
         return jsonify(status=status, reasons=reasons), 503 if reasons else 200
 
+    @app.get("/diagrams/<machine>.<extension>")
+    async def diagram(machine: str, extension: str) -> Any:
+        if machine not in MACHINES or extension not in DIAGRAMS:
+            return not_there()
+        format, content_type = DIAGRAMS[extension]
+        return Response(render(machine, format), content_type=content_type)
+
     @app.get("/login")
     async def login() -> Any:
+        if request.method == "HEAD":  # A link that is looked at is not used up.
+            return Response()
         cookie = access.redeem_login(request.args.get("code", ""))
         if cookie is None:
             return problem(
@@ -109,7 +128,7 @@ def add_admin_routes(
 
     @app.errorhandler(404)
     async def not_found(_: object) -> Any:
-        return problem(404, "not_found", f"There is nothing at {request.path}.")
+        return not_there()
 
     @app.errorhandler(405)
     async def not_allowed(error: Any) -> Any:
@@ -117,20 +136,30 @@ def add_admin_routes(
         answer.headers["allow"] = ", ".join(sorted(error.valid_methods or ()))
         return answer, status
 
+    @app.errorhandler(500)
+    async def crashed(_: object) -> Any:
+        return problem(500, "internal_error", "The gateway itself failed; its log says where.")
+
 
 def is_admin(access: auth.AdminAccess) -> bool:
     """Whether the current request comes with the admin token or a session."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    if access.token_matches(auth.bearer_token(headers)):
+    if access.token_matches(auth.bearer_token(headers.get("authorization"))):
         return True
     if not access.session_valid(request.cookies.get(auth.SESSION_COOKIE)):
         return False
     return request.method in ("GET", "HEAD") or auth.same_origin(headers)
 
 
+def not_there() -> tuple[Response, int]:
+    path = (request if has_request_context() else websocket).path
+    code = "not_found" if find_door(path.encode()) is None else "unsupported_endpoint"
+    return problem(404, code, f"There is nothing at {path}.")
+
+
 def problem(status: int, code: str, message: str) -> tuple[Response, int]:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return jsonify(error={"message": message, "type": kind, "code": code}), status
+    return jsonify(error={"message": message, "type": kind, "code": code, "param": None}), status
 
 
 def unauthorised() -> tuple[Response, int]:
@@ -142,7 +171,7 @@ def unauthorised() -> tuple[Response, int]:
 def _limit(text: str | None) -> int:
     if text is None:
         return USUAL_TRACES
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_TRACES:
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_TRACES:
         raise ValueError(f"limit: expected a whole number from 1 to {MOST_TRACES}")
     return int(text)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
+import trio
 from quart_trio import QuartTrio
 
-from signalbox.http.asgi import Receive, Scope, Send
+from signalbox.http.asgi import Message, Outgoing, Receive, Scope, Send
 from signalbox.http.paths import Door, find_door
 
 DoorsApp = Callable[[Scope, Receive, Send, Door], Awaitable[None]]
+
+_ORIGIN = re.compile("^https?://[^/]*", re.IGNORECASE)
+"""Proxies may send it in front of a path (RFC 9112, section 3.2.2)."""
+_SLASHES = re.compile("/+")
 
 
 class Application:
@@ -21,9 +27,37 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            raw = scope.get("raw_path") or scope["path"].encode()
-            door = find_door(raw.partition(b"?")[0])
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            door = find_door(_ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
             if door is not None:
                 await self._doors(scope, receive, send, door)
                 return
-        await self._pages(scope, receive, send)  # type: ignore[arg-type]  # Quart's own ASGI types
+        if "path" in scope:
+            path = _SLASHES.sub("/", _ORIGIN.sub("", scope["path"]))
+            scope["path"] = path.rstrip("/") or "/"
+        page = _Page(receive, Outgoing(send))
+        await self._pages(scope, page.receive, page.send)  # type: ignore[arg-type]  # Quart's own ASGI types
+
+
+class _Page:
+    """Keeps from Quart the disconnect that follows the end of its own answer.
+
+    Quart would cancel what it is at, which is the sending of that end: the server, about to close
+    the connection, would leave it open.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._answered = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if self._answered and message["type"] == "http.disconnect":
+            await trio.sleep_forever()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._answered = True
+        await self._send(message)

@@ -6,7 +6,8 @@ Source: ASGI 3.0, HTTP & WebSocket message format 2.x.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
@@ -22,6 +23,16 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HeaderList = tuple[tuple[str, str], ...]
 
+ZSTD_WINDOW = 8 * 1024 * 1024
+"""The memory that a sender may ask for: RFC 9659 allows no more for a content coding."""
+ZSTD_PIECE = 256
+"""Compressed bytes decoded at a time: the decoder takes no limit on its output, and a block of
+four bytes can stand for 128 KiB, so this bounds a piece's output at 8 MiB."""
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 64 * 1024 * 1024
+"""How long, and how much, of a body that nobody wants is read after its answer was sent: twice the
+usual `server.max_body_bytes`, at the speed of a local network."""
+
 
 class RequestError(SignalboxError):
     """The request is answered with this error and goes no further."""
@@ -35,23 +46,62 @@ class ClientDisconnected(SignalboxError):
     """The client left while its request was still being read; nobody is there to be answered."""
 
 
-def header_map(scope: Scope) -> dict[str, str]:
-    """The request's headers by lower-case name; of a repeated one the first counts."""
-    headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-    return headers
+class Incoming:
+    """ASGI's `receive`, which knows whether the request's body has come to its end."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self.ended = True
+        return message
+
+
+class Outgoing:
+    """ASGI's `send`, to which a client that has left is no error.
+
+    Hypercorn says nothing of what it sends after a connection's end, but raises in the moment in
+    which it closes one.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        with suppress(trio.BusyResourceError):
+            await self._send(message)
+
+
+def header_fields(scope: Scope) -> HeaderList:
+    """The request's headers in order, names in lower case."""
+    return tuple((n.decode("latin-1").lower(), v.decode("latin-1")) for n, v in scope["headers"])
+
+
+def header_map(fields: HeaderList) -> dict[str, str]:
+    """Headers by name; of a repeated one the first counts."""
+    return dict(reversed(fields))
+
+
+def header_text(value: str) -> str:
+    """A header's value as its sender meant it: UTF-8 where it is that, else Latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
 
 
 async def read_body(
-    receive: Receive, headers: dict[str, str], *, limit: int, patience: float
+    receive: Receive, headers: Mapping[str, str], *, limit: int, patience: float
 ) -> bytes:
     """The whole body, decoded from gzip or zstd, at most `limit` bytes on the wire and decoded.
 
     Raises `RequestError`: 408 after `patience` seconds, 413, 415; `ClientDisconnected`.
     """
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    # The server has checked that it is a number; what it is not is an upper bound.
+    if int(headers.get("content-length", 0)) > limit:
         raise RequestError(_too_large(limit))
     parts: list[bytes] = []
     size = 0
@@ -86,14 +136,28 @@ class _Decompressor(Protocol):
 def _gunzip(body: bytes, limit: int) -> bytes:
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     text = decoder.decompress(body, limit + 1)
-    if len(text) <= limit and not decoder.eof:
-        raise ValueError("the gzip data is cut short")
+    if len(text) <= limit:
+        _check_end(decoder.eof, decoder.unused_data)
     return text
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
-    with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-        return reader.read(limit + 1)
+    decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+    text = bytearray()
+    fed = 0
+    while fed < len(body) and not decoder.eof and len(text) <= limit:
+        text += decoder.decompress(body[fed : fed + ZSTD_PIECE])
+        fed += ZSTD_PIECE
+    if len(text) <= limit:
+        _check_end(decoder.eof, decoder.unused_data + body[fed:])
+    return bytes(text)
+
+
+def _check_end(ended: bool, rest: bytes) -> None:
+    if not ended:
+        raise ValueError("the data is cut short")
+    if rest:
+        raise ValueError("something follows the end of the data")
 
 
 _DECODERS: dict[str, _Decompressor] = {"gzip": _gunzip, "x-gzip": _gunzip, "zstd": _unzstd}
@@ -149,9 +213,40 @@ async def send_head(send: Send, status: int, headers: Iterable[tuple[str, str]])
 
 
 async def send_whole(
-    send: Send, status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head: bool = False
+    send: Send,
+    receive: Incoming,
+    status: int,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
 ) -> None:
-    """One whole answer; for a HEAD request the body's length without the body."""
-    fields = [*headers, ("content-length", str(len(body)))]
-    await send_head(send, status, fields)
-    await send({"type": "http.response.body", "body": b"" if head else body})
+    """One whole answer. The server leaves its body out where the request was HEAD.
+
+    Where the request's body has not ended, the rest of it is read and thrown away before the
+    answer is: a connection that is closed over unread data is reset, and the reset can overtake
+    the answer (RFC 9112, section 9.6).
+    """
+    # RFC 9110, section 8.6: a 204 says nothing of a length.
+    length = () if status == 204 else (("content-length", str(len(body))),)
+    await send_head(send, status, (*headers, *length))
+    if receive.ended:
+        await send({"type": "http.response.body", "body": body})
+        return
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    async with trio.open_nursery() as nursery:
+        enough = trio.Event()
+        nursery.start_soon(_discard, receive, enough)
+        with trio.move_on_after(LINGER_SECONDS):
+            await enough.wait()
+        await send({"type": "http.response.body", "body": b""})
+        nursery.cancel_scope.cancel()
+
+
+async def _discard(receive: Incoming, enough: trio.Event) -> None:
+    """Reads until the body ends; past `LINGER_BYTES` only because the server, before it closes the
+    connection, waits for room in the channel that this empties."""
+    size = 0
+    while not receive.ended:
+        size += len((await receive()).get("body", b""))
+        if size > LINGER_BYTES:
+            enough.set()
+    enough.set()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import parse_qs
 
 from signalbox.types import ApiError, Secret
 
@@ -31,18 +31,20 @@ def api_key_error(message: str) -> ApiError:
     )
 
 
-def presented_keys(headers: Mapping[str, str], query: str) -> set[str]:
-    """Every different key that the request carries, wherever it carries it."""
-    found = {headers[name].strip() for name in KEY_HEADERS if headers.get(name)}
-    bearer = bearer_token(headers)
-    if bearer:
-        found.add(bearer)
-    found.update(key.strip() for key in parse_qs(query).get("key", ()))
+def presented_keys(fields: Iterable[tuple[str, str]], query: str) -> set[str]:
+    """Every different key that the request carries, wherever and however often it carries it.
+
+    `fields` are its headers, names in lower case.
+    """
+    found = [bearer_token(value) for name, value in fields if name == "authorization"]
+    found += [value.strip() for name, value in fields if name in KEY_HEADERS]
+    found += [key.strip() for key in parse_qs(query).get("key", ())]
     return {key for key in found if key}
 
 
-def bearer_token(headers: Mapping[str, str]) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+def bearer_token(authorization: str | None) -> str | None:
+    """The token of an `Authorization` header of that scheme."""
+    scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
     return token.strip() or None
@@ -78,18 +80,19 @@ class AdminAccess:
         expiry = self._logins.pop(code, None)
         if expiry is None or expiry < self._clock():
             return None
-        return self._signed(int(self._clock()) + SESSION_SECONDS)
+        return self._signed(str(int(self._clock()) + SESSION_SECONDS))
 
     def session_valid(self, cookie: str | None) -> bool:
-        expiry, _, _ = (cookie or "").partition(".")
-        if cookie is None or not expiry.isascii() or not expiry.isdigit():
+        if cookie is None or not cookie.isascii():
             return False
-        if not hmac.compare_digest(cookie.encode(), self._signed(int(expiry)).encode()):
+        expiry, _, _ = cookie.partition(".")
+        # Whatever is signed with our key was made here: only then is it a number.
+        if not hmac.compare_digest(cookie, self._signed(expiry)):
             return False
         return int(expiry) > self._clock()
 
-    def _signed(self, expiry: int) -> str:
-        signature = hmac.digest(self._signing_key, str(expiry).encode(), "sha256")
+    def _signed(self, expiry: str) -> str:
+        signature = hmac.digest(self._signing_key, expiry.encode(), "sha256")
         return f"{expiry}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
 
 
@@ -98,5 +101,5 @@ def same_origin(headers: Mapping[str, str]) -> bool:
 
     Browsers send `Origin` with every websocket and every change; its host must be ours.
     """
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == headers.get("host", "")
+    _, _, origin_host = headers.get("origin", "").partition("://")
+    return bool(origin_host) and origin_host == headers.get("host")

@@ -11,7 +11,10 @@ PREFLIGHT_SECONDS = 600
 """How long a browser may remember a preflight's answer: Chromium's own cap is 7,200."""
 EXPOSED = (
     "x-request-id, x-signalbox-trace-id, x-signalbox-model, x-signalbox-provider, "
-    "x-signalbox-attempts, x-signalbox-cost, x-signalbox-dropped, retry-after, x-should-retry"
+    "x-signalbox-attempts, x-signalbox-cost, x-signalbox-dropped, x-should-retry, "
+    "retry-after, retry-after-ms, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 
 HeaderList = tuple[tuple[str, str], ...]

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from signalbox.http.asgi import header_text
 from signalbox.machines.decisions import refusal
 from signalbox.types import (
     STRATEGY_WORDS,
@@ -60,7 +61,7 @@ def parse_extra(body_extra: object, header: str | None) -> Extra:
 
 def _header_fields(header: str) -> Mapping[str, Any]:
     try:
-        value = msgspec.json.decode(header)
+        value = msgspec.json.decode(header_text(header))
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadExtension(HEADER, f"expected a JSON object ({error})") from None
     return _object(HEADER, value)
@@ -90,7 +91,7 @@ def _number(where: str, value: object, least: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadExtension(where, f"expected a number, got {_kind(value)}")
     if not least <= value <= most:
-        raise BadExtension(where, f"expected {least:g} to {most:g}, got {value:g}")
+        raise BadExtension(where, f"expected {least:g} to {most:g}, got {str(value)[:20]}")
     return float(value)
 
 

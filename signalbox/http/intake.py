@@ -15,7 +15,7 @@ from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
 from signalbox.adapters.openai_door import BadRequest, read_chat_body
 from signalbox.adapters.openai_parameters import OPENROUTER
 from signalbox.config import Settings
-from signalbox.http.asgi import RequestError
+from signalbox.http.asgi import RequestError, header_text
 from signalbox.http.extensions import HEADER, BadExtension, parse_extra
 from signalbox.machines.decisions import refusal
 from signalbox.machines.plan import RequestPlan
@@ -60,18 +60,19 @@ def take_in(
         raise RequestError(refusal("invalid_value", str(error), error.param)) from None
     except BadExtension as error:
         raise RequestError(error.error) from None
-    chain = _resolve_chain(models, key, body["model"], extra)
+    chain = _resolve_chain(models, key, body, extra)
     requested = chain.models[0]
     _refuse_foreign_features(body, chain.models)
     timeouts = requested.timeouts or settings.timeouts
-    tightened = _tighten(timeouts, extra, headers)
+    stream = body.get("stream") is True
+    tightened = _tighten(timeouts, extra, _sdk_patience(headers, stream=stream))
     request = Request(
         id=request_id,
         received_at=received_at,
         door=DOOR,
         body={**requested.default_params, **body},
         model=body["model"],
-        stream=body.get("stream") is True,
+        stream=stream,
         include_usage=_includes_usage(body),
         extra=extra,
         key_id=key.id,
@@ -100,19 +101,22 @@ def take_in(
     return Intake(request, plan, _payload_mode(settings.traces.payloads, extra))
 
 
-def _resolve_chain(models: ModelTable, key: GatewayKey, name: str, extra: Extra) -> ModelChain:
+def _resolve_chain(
+    models: ModelTable, key: GatewayKey, body: Mapping[str, Any], extra: Extra
+) -> ModelChain:
     """The requested model and what may stand in for it.
 
     A model that the client names must exist and be allowed to this key; one that the configuration
     adds is left out where this key may not call it.
     """
+    name: str = body["model"]
     chain = models.chain(name, extra.fallback_models)
     if isinstance(chain, UnknownModel):
+        _refuse_foreign_features(body, ())
         first = isinstance(models.resolve(name), UnknownModel)
-        raise RequestError(_unknown(chain, "model" if first else "extra.fallback_models"))
+        raise RequestError(unknown_model(chain, "model" if first else "extra.fallback_models"))
     for asked in (name, *extra.fallback_models):
-        plan = models.resolve(asked)
-        if not key.allows(asked) and not (isinstance(plan, ModelPlan) and key.allows(plan.name)):
+        if not may_call(models, key, asked):
             raise RequestError(_not_allowed(asked))
     return ModelChain(
         *(
@@ -122,7 +126,13 @@ def _resolve_chain(models: ModelTable, key: GatewayKey, name: str, extra: Extra)
     )
 
 
-def _unknown(model: UnknownModel, param: str) -> ApiError:
+def may_call(models: ModelTable, key: GatewayKey, name: str) -> bool:
+    """Whether the key names the model, or the one that `name` is another name of."""
+    plan = models.resolve(name)
+    return key.allows(name) or (isinstance(plan, ModelPlan) and key.allows(plan.name))
+
+
+def unknown_model(model: UnknownModel, param: str) -> ApiError:
     hints = []
     if model.nearest:
         hints.append(f"near it: {', '.join(model.nearest)}")
@@ -151,8 +161,11 @@ def _not_allowed(name: str) -> ApiError:
 
 
 def _refuse_foreign_features(body: Mapping[str, Any], chain: tuple[ModelPlan, ...]) -> None:
-    """OpenRouter's own features mean something only where OpenRouter takes the whole request."""
-    if all(route.provider == OPENROUTER for plan in chain for route in plan.routes):
+    """OpenRouter's own features mean something only where OpenRouter takes the whole request.
+
+    An empty `chain`: the model is not known.
+    """
+    if chain and all(route.provider == OPENROUTER for plan in chain for route in plan.routes):
         return
     name: str = body["model"]
     for found, what in (
@@ -183,10 +196,9 @@ def _retry(configured: RetryPolicy, extra: Extra) -> RetryPolicy:
     return replace(configured, **overrides)
 
 
-def _tighten(timeouts: Timeouts, extra: Extra, headers: Mapping[str, str]) -> Timeouts:
-    """The tighter of configuration and client, clock by clock."""
+def _tighten(timeouts: Timeouts, extra: Extra, sdk: float | None) -> Timeouts:
+    """The tighter of configuration and client, clock by clock. `sdk`: its patience in seconds."""
     asked = dict(extra.timeout or {})
-    sdk = _sdk_patience(headers)
     if sdk is not None:
         asked["total"] = min(asked.get("total", sdk), sdk)
     tighter = {
@@ -197,10 +209,17 @@ def _tighten(timeouts: Timeouts, extra: Extra, headers: Mapping[str, str]) -> Ti
     return replace(timeouts, **tighter)
 
 
-def _sdk_patience(headers: Mapping[str, str]) -> float | None:
-    """How long OpenAI's SDKs wait (`x-stainless-timeout`, seconds), less a margin."""
+def _sdk_patience(headers: Mapping[str, str], *, stream: bool) -> float | None:
+    """How long OpenAI's SDKs wait, in seconds, less a margin.
+
+    The one for Node sends `x-stainless-timeout`. The one for Python sends how long it waits for
+    the next bytes, which for an answer that comes in one piece is the same.
+    """
+    told = headers.get("x-stainless-timeout")
+    if told is None and not stream:
+        told = headers.get("x-stainless-read-timeout")
     try:
-        patience = float(headers.get("x-stainless-timeout", ""))
+        patience = float(told or "")
     except ValueError:
         return None
     if not 0 < patience < 86_400:
@@ -213,7 +232,7 @@ def _labels(headers: Mapping[str, str]) -> Mapping[str, str]:
         "referer": headers.get("http-referer") or headers.get("referer"),
         "title": headers.get("x-title"),
     }
-    return {name: value[:LONGEST_LABEL] for name, value in named.items() if value}
+    return {name: header_text(value)[:LONGEST_LABEL] for name, value in named.items() if value}
 
 
 def _payload_mode(configured: str, extra: Extra) -> str:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import trio
 from quart import websocket
 from quart_trio import QuartTrio
 
-from signalbox.actors.trace_hub import TraceHub
+from signalbox.actors.trace_hub import Subscription, TraceHub
 from signalbox.http import auth
+from signalbox.http.admin_api import problem
 
 POLICY_VIOLATION = 1008
-"""The close code for a viewer who may not look (RFC 6455, section 7.4.1)."""
+GOING_AWAY = 1001
+"""Close codes (RFC 6455, section 7.4.1): a viewer may not look; the gateway stops."""
 
 
-def add_live_routes(app: QuartTrio, *, access: auth.AdminAccess, hub: TraceHub) -> None:
+def add_live_routes(
+    app: QuartTrio, *, access: auth.AdminAccess, hub: TraceHub, draining: trio.Event
+) -> None:
     """`WS /traces/live`: messages as `actors/trace_hub.py` describes them, one JSON text each.
 
     The admin token comes as `Authorization: Bearer`, or a session's cookie from our own origin.
+    Viewers are sent away when `draining` is set: the stop waits for requests, not for them.
     """
+
+    @app.get("/traces/live")
+    async def no_websocket() -> Any:
+        answer, status = problem(426, "upgrade_required", "The live trace is a websocket.")
+        answer.headers["upgrade"] = "websocket"
+        return answer, status
 
     @app.websocket("/traces/live")
     async def live() -> None:
@@ -30,8 +43,10 @@ def add_live_routes(app: QuartTrio, *, access: auth.AdminAccess, hub: TraceHub) 
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_gone, nursery.cancel_scope)
+                nursery.start_soon(_until_draining, draining, viewer)
                 async for message in viewer:
                     await websocket.send(msgspec.json.encode(message).decode())
+                await websocket.close(GOING_AWAY, "the gateway is stopping")
                 nursery.cancel_scope.cancel()
         finally:
             viewer.close()
@@ -39,10 +54,15 @@ def add_live_routes(app: QuartTrio, *, access: auth.AdminAccess, hub: TraceHub) 
 
 def _may_watch(access: auth.AdminAccess) -> bool:
     headers = {name.lower(): value for name, value in websocket.headers.items()}
-    if access.token_matches(auth.bearer_token(headers)):
+    if access.token_matches(auth.bearer_token(headers.get("authorization"))):
         return True
     session = websocket.cookies.get(auth.SESSION_COOKIE)
     return access.session_valid(session) and auth.same_origin(headers)
+
+
+async def _until_draining(draining: trio.Event, viewer: Subscription) -> None:
+    await draining.wait()
+    viewer.close()
 
 
 async def _until_gone(scope: trio.CancelScope) -> None:

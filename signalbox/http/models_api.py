@@ -5,34 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from signalbox.actors.key_ring import GatewayKey
-from signalbox.adapters.models import ModelEntry, ModelTable
+from signalbox.adapters.models import ModelEntry, ModelTable, UnknownModel
 from signalbox.http.asgi import RequestError
-from signalbox.types import ApiError
+from signalbox.http.intake import may_call, unknown_model
 
 
 def models_answer(models: ModelTable, key: GatewayKey, *, everything: bool) -> dict[str, Any]:
     """What this key may call; with `everything`, also what no configured key can serve."""
-    entries = models.listing(all=everything)
-    return {
-        "object": "list",
-        "data": [_shown(entry) for entry in entries if key.allows(entry.id)],
-    }
+    allowed = [
+        entry
+        for entry in models.listing(all=everything)
+        # Resolving a name that nothing serves is slow: it looks for near ones.
+        if key.allows(entry.id) or (entry.servable and may_call(models, key, entry.id))
+    ]
+    return {"object": "list", "data": [_shown(entry) for entry in allowed]}
 
 
-def model_answer(models: ModelTable, key: GatewayKey, name: str) -> dict[str, Any]:
-    """One model. Raises `RequestError` (404), also for one that the key may not call."""
+def model_answer(
+    models: ModelTable, key: GatewayKey, name: str, *, everything: bool
+) -> dict[str, Any]:
+    """One model. Raises `RequestError` (404), also for one that the list would not show."""
     entry = models.entry(name)
-    if entry is None or not key.allows(name):
-        raise RequestError(
-            ApiError(
-                status=404,
-                type="invalid_request_error",
-                code="model_not_found",
-                message=f"The model {name!r} does not exist here.",
-                param="model",
-                should_retry=False,
-            )
-        )
+    listed = entry is not None and (everything or entry.servable)
+    if entry is None or not listed or not may_call(models, key, name):
+        plan = models.resolve(name)
+        unknown = plan if isinstance(plan, UnknownModel) else UnknownModel(name, (), None)
+        raise RequestError(unknown_model(unknown, "model"))
     return _shown(entry)
 
 

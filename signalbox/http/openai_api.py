@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import msgspec
 import trio
@@ -26,17 +27,21 @@ from signalbox.config import Settings
 from signalbox.http import auth, paths
 from signalbox.http.asgi import (
     ClientDisconnected,
+    HeaderList,
+    Incoming,
+    Outgoing,
     Receive,
     RequestError,
     Scope,
     Send,
+    header_fields,
     header_map,
     read_body,
     send_head,
     send_whole,
 )
 from signalbox.http.cors import Cors
-from signalbox.http.intake import Intake, take_in
+from signalbox.http.intake import take_in
 from signalbox.http.models_api import model_answer, models_answer
 from signalbox.machines.decisions import OWN_FAULT
 from signalbox.persistence.gateway_keys import key_digest
@@ -58,17 +63,15 @@ class _Exchange:
     """One request and the answer to it, as far as it has gone."""
 
     scope: Scope
-    receive: Receive
+    receive: Incoming
     send: Send
+    fields: HeaderList
+    """The request's headers, in order."""
     headers: Mapping[str, str]
     trace_id: str
     common: tuple[tuple[str, str], ...]
     """Headers that every answer carries."""
     started: bool = False
-
-    @property
-    def head_only(self) -> bool:
-        return bool(self.scope["method"] == "HEAD")
 
 
 class ModelDoors:
@@ -85,12 +88,14 @@ class ModelDoors:
         self._cors = Cors(settings.server.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, door: paths.Door) -> None:
-        headers = header_map(scope)
+        fields = header_fields(scope)
+        headers = header_map(fields)
         trace_id = self._services.new_id()
         exchange = _Exchange(
             scope,
-            receive,
-            send,
+            Incoming(receive),
+            Outgoing(send),
+            fields,
             headers,
             trace_id,
             common=(
@@ -116,9 +121,7 @@ class ModelDoors:
         if method == "OPTIONS":
             allowed = paths.METHODS.get(door.endpoint or "", ("GET", "HEAD", "POST"))
             headers = (*exchange.common, *self._cors.preflight(exchange.headers, allowed))
-            exchange.started = True
-            await send_head(exchange.send, 204, headers)
-            await exchange.send({"type": "http.response.body", "body": b""})
+            await _answer(exchange, 204, headers)
             return
         if door.endpoint is None:
             raise RequestError(_unsupported_endpoint(exchange.scope["path"]))
@@ -129,15 +132,16 @@ class ModelDoors:
         if door.endpoint == paths.CHAT:
             await self._chat(exchange, key)
         elif door.endpoint == paths.MODELS:
-            everything = b"all=true" in exchange.scope["query_string"]
-            await self._json(exchange, models_answer(self._models, key, everything=everything))
+            everything = _asks_for_all(exchange.scope)
+            await _json(exchange, models_answer(self._models, key, everything=everything))
         else:
             assert door.model is not None
-            await self._json(exchange, model_answer(self._models, key, door.model))
+            everything = _asks_for_all(exchange.scope)
+            found = model_answer(self._models, key, door.model, everything=everything)
+            await _json(exchange, found)
 
     def _authenticate(self, exchange: _Exchange) -> GatewayKey:
-        query = exchange.scope["query_string"].decode("latin-1")
-        presented = auth.presented_keys(exchange.headers, query)
+        presented = auth.presented_keys(exchange.fields, _query(exchange.scope))
         if not presented:
             raise RequestError(auth.api_key_error("No API key: send Authorization: Bearer KEY."))
         if len(presented) > 1:
@@ -154,7 +158,7 @@ class ModelDoors:
         received_at = self._services.wall_clock()
         data = await read_body(
             exchange.receive,
-            dict(exchange.headers),
+            exchange.headers,
             limit=server.max_body_bytes,
             patience=server.body_timeout,
         )
@@ -187,7 +191,7 @@ class ModelDoors:
             nursery.start_soon(_watch, exchange.receive, runner, watcher)
             nursery.start_soon(runner.run)
             async with pieces:
-                await self._ship(exchange, pieces, encoder, intake)
+                await self._ship(exchange, pieces, encoder, runner, stream=intake.request.stream)
             watcher.cancel()
 
     async def _ship(
@@ -195,10 +199,12 @@ class ModelDoors:
         exchange: _Exchange,
         pieces: trio.MemoryReceiveChannel[out.Output],
         encoder: ChatEncoder,
-        intake: Intake,
+        runner: RequestRunner,
+        *,
+        stream: bool,
     ) -> None:
         """Sends what the runner hands over, and comments while a stream's runner is silent."""
-        patience = self._settings.server.keepalive if intake.request.stream else math.inf
+        patience = self._settings.server.keepalive if stream else math.inf
         while True:
             piece: out.Output | None = None
             try:
@@ -208,6 +214,7 @@ class ModelDoors:
                 break
             match piece:
                 case None:
+                    runner.stream_begun()
                     await self._begin(exchange, ())
                     await _more(exchange, KEEP_ALIVE)
                 case out.StreamHead():
@@ -215,9 +222,8 @@ class ModelDoors:
                 case out.StreamBytes():
                     await _more(exchange, piece.data)
                 case out.WholeAnswer():
-                    exchange.started = True
                     fields = (JSON, *exchange.common, *piece.headers)
-                    await send_whole(exchange.send, 200, fields, piece.body)
+                    await _answer(exchange, 200, fields, piece.body)
                     return
                 case out.Refusal():
                     if not exchange.started:
@@ -234,23 +240,31 @@ class ModelDoors:
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────
 
-    async def _json(self, exchange: _Exchange, body: object) -> None:
-        exchange.started = True
-        await send_whole(
-            exchange.send,
-            200,
-            (JSON, *exchange.common),
-            msgspec.json.encode(body),
-            head=exchange.head_only,
-        )
-
     async def _refuse(
         self, exchange: _Exchange, error: ApiError, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        exchange.started = True
         fields = (JSON, *exchange.common, *headers, *error.headers, *_retry_headers(error))
         body = msgspec.json.encode(error_body(error, exchange.trace_id))
-        await send_whole(exchange.send, error.status, fields, body, head=exchange.head_only)
+        await _answer(exchange, error.status, fields, body)
+
+
+async def _answer(
+    exchange: _Exchange, status: int, headers: Iterable[tuple[str, str]], body: bytes = b""
+) -> None:
+    exchange.started = True
+    await send_whole(exchange.send, exchange.receive, status, headers, body)
+
+
+async def _json(exchange: _Exchange, body: object) -> None:
+    await _answer(exchange, 200, (JSON, *exchange.common), msgspec.json.encode(body))
+
+
+def _query(scope: Scope) -> str:
+    return bytes(scope["query_string"]).decode("latin-1")
+
+
+def _asks_for_all(scope: Scope) -> bool:
+    return parse_qs(_query(scope)).get("all") == ["true"]
 
 
 async def _watch(receive: Receive, runner: RequestRunner, scope: trio.CancelScope) -> None:

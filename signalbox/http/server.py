@@ -18,12 +18,19 @@ from signalbox.types import SignalboxError
 
 BACKLOG = 1024
 """Connections that the kernel accepts for us while the loop is busy; Linux caps it at 4,096."""
+KEEP_ALIVE_SECONDS = 75.0
+"""How long an idle connection stays open. Longer than the 60 s of the usual load balancers: whoever
+closes first must be the client, or its next request meets a connection that has just gone."""
 LAST_RESORT_MS = 120_000
 """TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is dead. Hypercorn's own sends
 have no deadline; shorter values also cut slow readers that live."""
 
 
-class PortTaken(SignalboxError):
+class CannotListen(SignalboxError):
+    """The host or the port cannot be had; the message names both and says why."""
+
+
+class PortTaken(CannotListen):
     """Another program listens there already."""
 
 
@@ -44,11 +51,12 @@ async def serve(
 ) -> None:
     """Serves until `stop` returns, then lets requests under way end for `drain_seconds`.
 
-    `task_status.started` gets the port. Raises `PortTaken`, or `OSError` for a host that is none.
+    `task_status.started` gets the port. Raises `CannotListen`.
     """
     config = Config()
     config.errorlog = logging.getLogger("signalbox.server")
     config.accesslog = None
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.graceful_timeout = settings.drain_seconds
     config.shutdown_timeout = settings.drain_seconds
     config.include_server_header = False
@@ -79,9 +87,12 @@ async def _run(
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket of the host's family; it says here, not later, that a port is taken."""
-    family, kind, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(f"{host} is no host to listen on: {error}") from None
     listener = socket.socket(family, kind)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,6 +105,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(f"{host}:{port} is taken by another program") from None
-        raise
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from None
     listener.setblocking(False)
     return listener

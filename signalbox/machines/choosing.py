@@ -89,7 +89,7 @@ def _leave_model(turn: Turn, at: float) -> None:
     elif state.models_left:
         turn.move(Event.ROUTES_EXHAUSTED, _why_excluded(state))
         _take_next_model(turn, state.models_left[0], state.models_left[1:])
-    elif wait := _best_wait(state, own or state.waits, at):
+    elif wait := _best_wait(state, own, at) or _best_wait(state, state.waits, at):
         _wait_for_key(turn, wait, at)
     elif all(report.kind is FailureKind.UNSUPPORTED_PARAMETER for report in reports):
         turn.move(Event.REFUSED, _why_excluded(state))
@@ -121,19 +121,26 @@ def _patience(state: RequestState, at: float) -> float:
 
 def _best_wait(state: RequestState, waits: Sequence[Wait], at: float) -> Wait | None:
     until = _patience(state, at)
-    fitting = [wait for wait in waits if wait.available_at <= until and at < until]
+    fitting = [
+        wait for wait in waits if wait.again and wait.available_at <= until and at < until
+    ]
     return min(fitting, key=lambda wait: wait.available_at, default=None)
 
 
 def _waits_of_model(state: RequestState) -> tuple[Wait, ...]:
-    """The routes of this model that may be tried again when their keys have room."""
+    """The routes of this model whose keys will have room."""
     allowed = state.retry_policy.attempts
     tried = {report.provider + ":" + report.model for report in state.reports if report.attempt}
     return tuple(
-        Wait(state.model, excluded.route, excluded.available_at)
+        Wait(
+            state.model,
+            excluded.route,
+            excluded.available_at,
+            again=excluded.route.id not in tried
+            or state.retries.count(excluded.route.id) < allowed,
+        )
         for excluded in state.excluded
         if excluded.available_at is not None
-        and (excluded.route.id not in tried or state.retries.count(excluded.route.id) < allowed)
     )
 
 

@@ -116,10 +116,9 @@ class SendEnd(Command):
 
 @dataclass(frozen=True, slots=True)
 class SendError(Command):
-    """Tell the client. `in_stream`: content was sent, the error goes into the stream."""
+    """Tell the client: as the answer, or inside a stream that has begun."""
 
     error: ApiError
-    in_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

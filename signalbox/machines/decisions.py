@@ -103,6 +103,8 @@ def final_error(attempts: Sequence[AttemptReport], retry_after: float | None) ->
                 return refusal(code, report.message, report.param, told)
     if kinds == {FailureKind.UNSUPPORTED_PARAMETER}:
         return refusal("unsupported_parameter", attempts[0].message, attempts[0].param, told)
+    # A route that could not carry the request was never one to try: the others say why it failed.
+    kinds.discard(FailureKind.UNSUPPORTED_PARAMETER)
     if kinds and kinds <= {FailureKind.RATE_LIMITED, FailureKind.REQUEST_TOO_LARGE_FOR_QUOTA}:
         return _rate_limited(told, kinds, retry_after)
     if kinds and kinds <= TIMEOUTS:

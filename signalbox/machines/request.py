@@ -112,8 +112,8 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
         case f.ClientGone():
             _abort(turn, Event.CANCELLED, "cancelled", CLIENT_GONE)
         case f.RequestCrashed():
-            _abort(turn, Event.CRASHED, "broken", OWN_FAULT)
             turn.do(RaiseAlert(f"a request crashed: {fact.message}"))
+            _abort(turn, Event.CRASHED, "broken", OWN_FAULT)
         case _:
             raise TypeError(f"not a fact: {fact!r}")
     return turn.done()
@@ -136,7 +136,7 @@ def _on_end(turn: Turn, fact: f.UpstreamEnded) -> None:
             FailureKind.EMPTY_ANSWER, f"no content, finish reason {fact.finish_reason!r}"
         )
     else:
-        turn.state = replace(turn.state, finish_reason=fact.finish_reason)
+        turn.state = replace(turn.state, charging=True)
         reason = "answered" if fact.content_chars else "no_content"
         turn.do(SettleAttempt(fact.attempt), RecordCharge(fact.attempt, reason))
         return
@@ -164,7 +164,7 @@ def _on_failure(turn: Turn, failure: Failure, at: float, random: float) -> None:
     if state.lifecycle is State.STREAMING:
         turn.do(RecordCharge(state.attempt, "broken"))
         turn.move(Event.STREAM_BROKEN, failure.message)
-        turn.fail(broken_stream(failure.message, turn.state.reports), in_stream=True)
+        turn.fail(broken_stream(failure.message, turn.state.reports))
     elif ruling.step is Step.REFUSE:
         turn.move(Event.REFUSED, failure.message)
         turn.fail(refusal("invalid_value", failure.message, failure.param, turn.state.reports))
@@ -233,7 +233,7 @@ def _on_charge_failure(turn: Turn, fact: f.ChargeFailed) -> None:
     streaming = turn.state.lifecycle is State.STREAMING
     turn.do(_charge_alert(fact))
     turn.move(Event.STREAM_BROKEN if streaming else Event.REFUSED, "the charge was not recorded")
-    turn.fail(OWN_FAULT, in_stream=streaming)
+    turn.fail(OWN_FAULT)
 
 
 def _charge_alert(fact: f.ChargeFailed) -> RaiseAlert:
@@ -247,10 +247,9 @@ def _abort(turn: Turn, event: Event, charge_reason: str, error: ApiError) -> Non
     is not charged again (the ledger holds one row a request).
     """
     state = turn.state
-    streaming = state.lifecycle is State.STREAMING
-    if state.lifecycle in (State.EXECUTING, State.STREAMING):
+    if state.lifecycle in (State.EXECUTING, State.STREAMING) and not state.charging:
         turn.do(SettleAttempt(state.attempt, cancelled=True))
-    if streaming:
-        turn.do(RecordCharge(state.attempt, charge_reason))
+        if state.lifecycle is State.STREAMING:
+            turn.do(RecordCharge(state.attempt, charge_reason))
     turn.move(event)
-    turn.fail(error, in_stream=streaming)
+    turn.fail(error)

@@ -20,6 +20,9 @@ class Wait:
     model: ModelPlan
     route: Route
     available_at: float
+    again: bool
+    """Whether the request may try the route then; if not, the client is told the time all the
+    same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class RequestState:
     waits: tuple[Wait, ...] = ()
     wait_until: float | None = None
     """When the patience for rate-limited keys ends; None: nothing was waited for yet."""
-    finish_reason: str | None = None
+    charging: bool = False
+    """The answer is whole, its attempt is settled, and its charge is being recorded."""
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -93,5 +97,5 @@ class Turn:
     def done(self) -> Decision:
         return self.state, tuple(self.commands)
 
-    def fail(self, error: ApiError, *, in_stream: bool = False) -> None:
-        self.do(SendError(error, in_stream), FinishRequest(self.state.lifecycle, error))
+    def fail(self, error: ApiError) -> None:
+        self.do(SendError(error), FinishRequest(self.state.lifecycle, error))

@@ -18,6 +18,7 @@ PREFIX = "gateway-sk-"
 VISIBLE_CHARS = len(PREFIX) + 4
 RANDOM_BYTES = 24
 MIN_TOKEN_CHARS = 16
+TOKEN_FORM = f"one line of {MIN_TOKEN_CHARS} or more printable ASCII characters"
 
 
 class BadTokenFile(SignalboxError):
@@ -56,12 +57,20 @@ def new_gateway_key(
     return Secret(text), record
 
 
+def is_token(text: str) -> bool:
+    """Whether the text is long enough to be a secret, and fits into a header."""
+    return len(text) >= MIN_TOKEN_CHARS and text.isascii() and text.isprintable()
+
+
 def admin_token(path: Path) -> Secret:
     """The token in the file, which is made on the first call. Raises `BadTokenFile`."""
-    token = read_token(path)
-    if token is None:
-        token = Secret(secrets.token_urlsafe(RANDOM_BYTES))
-        write_token(path, token)
+    return read_token(path) or new_admin_token(path)
+
+
+def new_admin_token(path: Path) -> Secret:
+    """Makes a token in place of the one in the file. Raises `BadTokenFile`."""
+    token = Secret(secrets.token_urlsafe(RANDOM_BYTES))
+    write_token(path, token)
     return token
 
 
@@ -72,12 +81,9 @@ def read_token(path: Path) -> Secret | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadTokenFile(f"{path} cannot be read: {error}") from None
-    if len(text) < MIN_TOKEN_CHARS or not text.isprintable():
-        raise BadTokenFile(
-            f"{path}: expected a token of {MIN_TOKEN_CHARS} characters or more; "
-            "delete the file and a new one is made"
-        )
+        raise BadTokenFile(f"{path} cannot be read: {_reason(error)}") from None
+    if not is_token(text):
+        raise BadTokenFile(f"{path}: expected {TOKEN_FORM}; delete the file and a new one is made")
     return Secret(text)
 
 
@@ -85,11 +91,15 @@ def write_token(path: Path, token: Secret) -> None:
     """Writes a file that only its owner may read. Raises `BadTokenFile`."""
     fresh = path.with_name(f"{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o600)
             file.write(token.reveal() + "\n")
         fresh.replace(path)
     except OSError as error:
-        raise BadTokenFile(f"{path} cannot be written: {error}") from None
+        raise BadTokenFile(f"{path} cannot be written: {_reason(error)}") from None
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"

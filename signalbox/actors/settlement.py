@@ -1,0 +1,95 @@
+"""What is learnt from an attempt that is over: by the key pool, by the route's health, by the
+trace."""
+
+from __future__ import annotations
+
+from signalbox.actors.attempt import Attempt
+from signalbox.actors.billing import total_tokens, usage_of
+from signalbox.actors.key_pool import AttemptOutcome
+from signalbox.actors.request_trace import RequestTrace
+from signalbox.actors.services import RunnerServices
+from signalbox.machines.commands import SettleAttempt
+from signalbox.machines.decisions import TIMEOUTS
+from signalbox.types import Failure, FailureKind, Request
+
+NOTHING_SENT = frozenset(
+    {
+        FailureKind.CONNECT_FAILED,
+        FailureKind.CONNECT_TIMEOUT,
+        FailureKind.UNSUPPORTED_PARAMETER,
+        FailureKind.INTERNAL,
+    }
+)
+
+
+def settle_attempt(
+    attempt: Attempt,
+    command: SettleAttempt,
+    request: Request,
+    services: RunnerServices,
+    trace: RequestTrace,
+    *,
+    at: float,
+    hurried: bool,
+) -> None:
+    """Releases the lease of `attempt` and tells of its end; again, nothing happens.
+
+    `hurried`: the request asks for more haste than the configuration, so a timeout is no fault of
+    the route.
+    """
+    if attempt.settled:
+        return
+    attempt.settled = True
+    failure, cancelled = command.failure, command.cancelled
+    if cancelled or failure is not None:
+        attempt.scope.cancel()
+    services.key_pool.settle(
+        attempt.lease,
+        AttemptOutcome(
+            failure=failure,
+            tokens=_tokens_used(request, attempt, failure),
+            rate_limits=attempt.rate_limits,
+            observed_at=attempt.head_at,
+            cancelled=cancelled,
+        ),
+    )
+    route, first = attempt.route, attempt.first_token_at
+    services.health.record(
+        route.id,
+        at=at,
+        failure=failure,
+        first_token=None if first is None else first - attempt.started_at,
+        tokens_per_second=_speed(attempt),
+        cancelled=cancelled or (hurried and failure is not None and failure.kind in TIMEOUTS),
+        attempt=attempt.health_number,
+    )
+    trace.attempt_ended(
+        attempt.number,
+        route.provider,
+        route.model,
+        attempt.lease.key.label,
+        failure,
+        dropped=cancelled,
+    )
+    trace.body("upstream_request", attempt.sent, attempt.number)
+    # Latin-1 takes every byte as a character and back.
+    received = attempt.without_secrets(attempt.received.decode("latin-1"))
+    trace.body("upstream_response", received.encode("latin-1"), attempt.number)
+
+
+def _tokens_used(request: Request, attempt: Attempt, failure: Failure | None) -> int | None:
+    """What the provider counts for the attempt; None where it cannot be known."""
+    if attempt.status == 200:
+        return total_tokens(usage_of(request, attempt))
+    if attempt.status is not None or (failure and failure.kind in NOTHING_SENT):
+        return 0
+    return None
+
+
+def _speed(attempt: Attempt) -> float | None:
+    """Output tokens per second between the first and the last content; None where unknown."""
+    first, last = attempt.first_token_at, attempt.last_content_at
+    tokens = attempt.usage.output_total if attempt.usage is not None else None
+    if first is None or last is None or tokens is None or last <= first:
+        return None
+    return tokens / (last - first)
