@@ -65,9 +65,10 @@ class Provider:
 
     def received_when_ended(self) -> list[dict[str, Any]]:
         """As `received`, once the last exchange has ended."""
-        return eventually(
+        ended: list[dict[str, Any]] = eventually(
             self.received, lambda found: bool(found) and all(r["ended"] for r in found)
         )
+        return ended
 
 
 @contextmanager
@@ -101,8 +102,8 @@ class Gateway:
 
     def client(self, **options: Any) -> openai.OpenAI:
         """The official SDK; without retries of its own unless asked for."""
-        options = {"max_retries": 0, "api_key": KEY, "timeout": 60.0} | options
-        return openai.OpenAI(base_url=f"{self.url}/v1", **options)
+        usual: dict[str, Any] = {"max_retries": 0, "api_key": KEY, "timeout": 60.0}
+        return openai.OpenAI(base_url=f"{self.url}/v1", **(usual | options))
 
     def post(self, body: Mapping[str, Any], **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

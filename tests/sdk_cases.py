@@ -35,7 +35,8 @@ FAULTS: Mapping[str, Step] = {
     "indecent": Step(error="content_policy_violation"),
     "key-revoked": Step(error="invalid_api_key"),
     "story": Step(text=STORY),
-    "breaking": Step(text=STORY, error_after=3),
+    # Apart in time: an error that came in one read with the first content would fall over unseen.
+    "breaking": Step(text=STORY, error_after=3, token_delay=0.1),
     "torn": Step(text=STORY, cut_after=3, how="rst"),
     "groq-like": Step(usage="thrice"),
     "unasked-usage": Step(usage="in_choice"),

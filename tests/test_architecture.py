@@ -47,7 +47,16 @@ PURE_LIBRARIES = {
     "signalbox.adapters.catalogue": {"genai_prices"},
 }
 
-CONCRETE_STORES = ("sqlite", "postgres", "leases_", "limits_", "migrations", "tables", "columns", "rows")
+CONCRETE_STORES = (
+    "sqlite",
+    "postgres",
+    "leases_",
+    "limits_",
+    "migrations",
+    "tables",
+    "columns",
+    "rows",
+)
 """Beginnings of the module names that only `persistence` itself and `app` may name."""
 CONCRETE_ACTORS = {
     path.stem.title().replace("_", "") for path in (ROOT / "signalbox/actors").glob("[a-z]*.py")

@@ -20,11 +20,10 @@ from signalbox.actors.key_pool import (
 )
 from signalbox.actors.mailbox import Mailbox
 from signalbox.adapters.protocol import RateLimits
-from signalbox.machines.facts import Headroom
+from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import EVICTION, MODEL_PARKING, KeyPhase
 from signalbox.machines.limits import WINDOW
 from signalbox.machines.probes import PATIENCE
-from signalbox.machines.facts import Unavailable
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.types import Failure, FailureKind, Secret
 
