@@ -78,11 +78,13 @@ class RequestRunner:
         self._admission: Admission | None = None
         self._refusal_headers: tuple[tuple[str, str], ...] = ()
         self._charge: Charge | None = None
-        self._state, self._first_commands = start(plan, self._clock())
+        self._state, commands = start(plan, self._clock())
         self._decided = self._state
-        """What the state becomes with the commands that are being performed."""
-        self._todo: deque[c.Command] = deque()
-        """Those of them that are still to come."""
+        """What the state becomes with the commands of the last decision."""
+        self._todo = deque(commands)
+        """Those of them that are still to be performed."""
+        self._heard: deque[f.Fact] = deque()
+        """Facts that are to be decided on when they are."""
 
     def __repr__(self) -> str:
         return f"<RequestRunner {self._request.id} {self._state.lifecycle}>"
@@ -111,49 +113,45 @@ class RequestRunner:
 
     async def _drive(self) -> None:
         try:
-            for command in self._first_commands:
-                fact = await self._perform(command)
-                if fact is not None:
-                    await self._apply(fact)
+            await self._work_off()
             while not self._state.lifecycle.final:
-                await self._apply(await self._facts.receive())
+                self._heard.append(await self._facts.receive())
+                await self._work_off()
         except Exception as error:
             logger.exception("request %s crashed in %s", self._request.id, self._state.lifecycle)
             await self._cut_short(f.RequestCrashed(self._clock(), type(error).__name__))
         self._client.close()
 
-    async def _apply(self, fact: f.Fact) -> None:
-        """Decides on a fact, and on the facts with which its commands answer at once.
+    async def _work_off(self) -> None:
+        """Performs what is to do and decides on what was heard, until neither is left.
 
         A decision that moves the request holds from its transition on: one that is cut short before
         it leaves the state as it was.
         """
-        waiting = deque([fact])
-        while waiting:
-            fact = waiting.popleft()
-            self._trace.fact(fact)
-            self._decided, commands = decide(self._state, fact)
-            self._todo = deque(commands)
+        while self._todo or self._heard:
             while self._todo:
                 answer = await self._perform(self._todo.popleft())
                 if answer is not None:
-                    waiting.append(answer)
+                    self._heard.append(answer)
             self._state = self._decided
+            if self._heard:
+                fact = self._heard.popleft()
+                self._trace.fact(fact)
+                self._decided, commands = decide(self._state, fact)
+                self._todo = deque(commands)
 
     async def _cut_short(self, fact: f.RequestCrashed | f.ClientGone) -> None:
         """Brings a request that crashed or was cancelled to its end, where it is not there yet.
 
-        The command in which that happened is left out, as is each one that crashes now.
+        The step in which that happened is left out, as is each one that crashes now.
         """
-        try:
-            if not self._state.lifecycle.final:
-                self._todo.clear()
-                await self._apply(fact)
-        except Exception:
-            logger.exception("request %s crashed again at its end", self._request.id)
-        while self._todo:
+        if not self._state.lifecycle.final:
+            self._decided = self._state
+            self._todo.clear()
+            self._heard.appendleft(fact)
+        while self._todo or self._heard:
             try:
-                await self._perform(self._todo.popleft())
+                await self._work_off()
             except Exception:
                 logger.exception("request %s crashed again at its end", self._request.id)
 

@@ -1,0 +1,145 @@
+"""Dialogues with the request's machine: a fact is told, the commands that follow are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from signalbox.machines import commands as c
+from signalbox.machines import facts as f
+from signalbox.machines.plan import RequestPlan
+from signalbox.machines.request import decide, start
+from signalbox.types import ApiError, Failure, FailureKind, ModelPlan, Route, Strategy
+
+HALF = 0.5
+"""The random number of every fact: backoffs are half their longest, 0.2 s, then 0.4 s."""
+
+
+def line(command: c.Command) -> str:
+    """A command as one line of a dialogue."""
+    match command:
+        case c.RecordTransition():
+            return f"{command.event}: {command.source} → {command.target}"
+        case c.StartTimer():
+            return f"timer {command.timer} {command.delay:g} s"
+        case c.AdmitRequest():
+            return "admit"
+        case c.SurveyRoutes():
+            return f"survey {' '.join(route.id for route in command.routes)}"
+        case c.AcquireLease():
+            words = ["lease", f"#{command.attempt}", command.route.id]
+            words += ["without", *sorted(command.exclude_keys)] if command.exclude_keys else []
+            return " ".join(words)
+        case c.AwaitKey():
+            return f"await {command.route.id} {command.delay:g} s"
+        case c.OpenUpstream():
+            return f"open #{command.attempt} {command.route.id}"
+        case c.CommitAnswer():
+            return f"commit #{command.attempt}"
+        case c.SettleAttempt():
+            how = " cancelled" if command.cancelled else ""
+            if command.failure is not None:
+                how += f" {command.failure.kind}"
+            return f"settle #{command.attempt}{how}"
+        case c.RecordCharge():
+            return f"charge #{command.attempt} {command.reason}"
+        case c.SendEnd():
+            return f"end #{command.attempt}"
+        case c.SendError():
+            return f"error {command.error.status} {command.error.code}"
+        case c.RaiseAlert():
+            return "alert"
+        case c.FinishRequest():
+            return f"finish {command.state}"
+    raise TypeError(command)
+
+
+class Dialogue:
+    """Tells the machine facts and compares what it answers. `at` is the time of the next fact."""
+
+    def __init__(self, plan: RequestPlan) -> None:
+        self.state, commands = start(plan, 0.0)
+        self.at = 0.0
+        self.commands = list(commands)
+
+    def tell(self, fact: f.Fact, *answer: str) -> None:
+        self.state, commands = decide(self.state, replace(fact, at=self.at))
+        self.commands += commands
+        assert [line(command) for command in commands] == list(answer), fact
+
+    @property
+    def error(self) -> ApiError:
+        """The one error that was sent."""
+        [sent] = [command for command in self.commands if isinstance(command, c.SendError)]
+        return sent.error
+
+
+def model(name: str, *providers: str, context: int | None = None) -> ModelPlan:
+    routes = [Route(provider, name, context_length=context) for provider in providers]
+    return ModelPlan(name, tuple(routes))
+
+
+def plan(*models: ModelPlan, **fields: Any) -> RequestPlan:
+    """A plan that tries routes in their declared order, as `fast` does where none was measured."""
+    return replace(RequestPlan(models, stream=False, strategy=Strategy.FAST), **fields)
+
+
+# ── the facts ─────────────────────────────────────────────────────────────────────────────────
+
+ADMITTED = f.RequestAdmitted(0)
+GONE = f.ClientGone(0)
+CRASHED = f.RequestCrashed(0, "KeyError")
+DEADLINE = f.TimerFired(0, c.Timer.DEADLINE)
+BACKOFF = f.TimerFired(0, c.Timer.BACKOFF)
+
+
+NOTHING: Mapping[str, float | None] = {}
+
+
+def surveyed(
+    talk: Dialogue, full: Mapping[str, float | None] = NOTHING, unsupported: Sequence[str] = ()
+) -> f.RoutesSurveyed:
+    """The current model's routes. `full`: route id → when a key has room (None: never).
+
+    `unsupported`: ids of routes that cannot carry the request's tools.
+    """
+    candidates = []
+    for route in talk.state.model.routes:
+        headroom = f.Headroom(available=True)
+        if route.id in full:
+            headroom = f.Headroom(False, None, full[route.id], f.Unavailable.COOLING)
+        lacks = ("tools",) if route.id in unsupported else ()
+        candidates.append(f.Candidate(route, f.RouteHealth(), headroom, lacks))
+    return f.RoutesSurveyed(0, tuple(candidates), HALF)
+
+
+def leased(attempt: int, key: str = "k1") -> f.LeaseGranted:
+    return f.LeaseGranted(0, attempt, key, key)
+
+
+def denied(attempt: int, available_at: float | None) -> f.LeaseDenied:
+    return f.LeaseDenied(0, attempt, f.Unavailable.COOLING, available_at)
+
+
+def content(attempt: int) -> f.ContentArrived:
+    return f.ContentArrived(0, attempt)
+
+
+def ended(attempt: int, reason: str | None = "stop", chars: int = 5) -> f.UpstreamEnded:
+    return f.UpstreamEnded(0, attempt, reason, chars, HALF)
+
+
+def failed(
+    attempt: int, kind: FailureKind, retry_after: float | None = None, status: int | None = None
+) -> f.UpstreamFailed:
+    failure = Failure(kind, "its words", status=status, retry_after=retry_after)
+    return f.UpstreamFailed(0, attempt, failure, HALF)
+
+
+def charged(attempt: int) -> f.ChargeRecorded:
+    return f.ChargeRecorded(0, attempt)
+
+
+def uncharged(attempt: int) -> f.ChargeFailed:
+    return f.ChargeFailed(0, attempt, "the disk is full")

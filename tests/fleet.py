@@ -1,0 +1,267 @@
+"""A fleet of faulty providers for the simulation: what happens to a call is drawn from a seed.
+
+What a provider does depends on its character, on the time (it has outages and recovers) and on the
+call's place in its request, never on what the rest of the world does meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from signalbox.actors.key_pool import ProviderKey
+from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
+from signalbox.machines.limits import WINDOW
+from signalbox.types import Secret
+from tests.scripted_upstream import (
+    DONE,
+    EVENTS,
+    JSON,
+    LOST,
+    REFUSED,
+    ROLE,
+    STOP,
+    Call,
+    Head,
+    Script,
+    Step,
+    Wait,
+    answer,
+    error,
+    text,
+)
+
+EVER = 10_000.0
+"""Seconds: longer than any clock of the gateway."""
+UNREACHABLE = UpstreamError(UpstreamErrorKind.CONNECT_TIMEOUT, "no connection")
+
+Plot = Callable[["Scene"], Script]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A call that is about to happen. All that it says names the call, so that a client's text
+    tells where it came from."""
+
+    call: Call
+    chance: Random
+
+    @property
+    def streamed(self) -> bool:
+        return bool(self.call.body.get("stream"))
+
+    def words(self) -> list[str]:
+        return [f"<{self.call.number}>" for _ in range(self.chance.randint(1, 12))]
+
+    def soon(self) -> Wait:
+        return Wait(self.chance.expovariate(2.0))
+
+
+# ── what can happen ───────────────────────────────────────────────────────────────────────────
+
+
+def good(scene: Scene) -> Script:
+    if not scene.streamed:
+        return [scene.soon(), *answer("".join(scene.words()))]
+    return [scene.soon(), Head(), ROLE, *paced(scene), STOP, DONE]
+
+
+def paced(scene: Scene) -> list[Step]:
+    """A few words, some of them in one read, some after a while."""
+    steps: list[Step] = []
+    for word in scene.words():
+        if scene.chance.random() < 0.3:
+            steps.append(Wait(scene.chance.expovariate(1.0)))
+        steps.append(text(word))
+    return steps
+
+
+def status(code: int, message: str = "its words", **headers: str) -> Plot:
+    return lambda scene: [scene.soon(), *error(code, message, **headers)]
+
+
+def rate_limited(scene: Scene) -> Script:
+    return [scene.soon(), *error(429, retry_after=str(scene.chance.choice([1, 3, 20, 90])))]
+
+
+def raises(failure: Exception) -> Plot:
+    return lambda scene: [scene.soon(), failure]
+
+
+def before_content(*steps: Step) -> Plot:
+    """Of a stream, a role has come; of a whole answer, a part of its JSON."""
+    return lambda scene: (
+        [Head(), ROLE, *steps] if scene.streamed else [Head(headers=JSON), b'{"choices": [', *steps]
+    )
+
+
+def after_content(*steps: Step) -> Plot:
+    return lambda scene: (
+        [scene.soon(), Head(), ROLE, *paced(scene), *steps]
+        if scene.streamed
+        else [scene.soon(), Head(headers=JSON), b'{"choices": [{', *steps]
+    )
+
+
+def empty(scene: Scene) -> Script:
+    return [Head(), ROLE, STOP, DONE] if scene.streamed else answer("")
+
+
+def page(scene: Scene) -> Script:
+    return [Head(200, (("content-type", "text/html"),)), b"<html><title>Welcome</title></html>"]
+
+
+def whole_for_a_stream(scene: Scene) -> Script:
+    return [Head(headers=EVENTS), *answer("".join(scene.words()))[1:]]
+
+
+NEVER_SENT = frozenset({"a refused connection", "no connection"})
+"""Calls that the provider knows nothing of, so it does not count them."""
+IN_BAND = b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'
+
+SILENCE: Mapping[str, Plot] = {
+    "silence": lambda scene: [Wait(EVER)],
+    "a stall before content": before_content(Wait(EVER)),
+    "a stall after content": after_content(Wait(EVER)),
+}
+BREAKS: Mapping[str, Plot] = {
+    "a refused connection": raises(REFUSED),
+    "no connection": lambda scene: [Wait(5), UNREACHABLE],
+    "a reset before the head": raises(LOST),
+    "a reset before content": before_content(LOST),
+    "a reset after content": after_content(LOST),
+    "a cut before content": before_content(),
+    "a cut after content": after_content(),
+}
+LIES: Mapping[str, Plot] = {
+    "garbage": before_content(b"data: \x00\xff{{\n\n"),
+    "garbage after content": after_content(b"data: \x00\xff{{\n\n"),
+    "an error inside a 200": before_content(IN_BAND),
+    "an error after content": after_content(IN_BAND),
+    "an empty answer": empty,
+    "a page": page,
+    "a whole answer for a stream": whole_for_a_stream,
+}
+REFUSALS: Mapping[str, Plot] = {
+    "429": status(429),
+    "429 with a wait": rate_limited,
+    "500": status(500),
+    "503": status(503),
+    "503 with a wait": status(503, retry_after="5"),
+    "529": status(529),
+}
+VERDICTS: Mapping[str, Plot] = {
+    "a wrong request": status(400, "messages: expected something else"),
+    "a prompt that is too long": status(400, "maximum context length is 8192 tokens"),
+    "an unknown model": status(404, "model not found"),
+    "a bug in the client": raises(RuntimeError("a bug")),
+}
+ALL_PLOTS: Mapping[str, Plot] = {
+    "an answer": good,
+    "a revoked key": status(401, "invalid api key"),
+    **SILENCE,
+    **BREAKS,
+    **LIES,
+    **REFUSALS,
+    **VERDICTS,
+}
+
+
+# ── who does what ─────────────────────────────────────────────────────────────────────────────
+
+
+Period = tuple[float, float]
+"""From and to, as shares of the whole run."""
+
+
+@dataclass(frozen=True)
+class Character:
+    """A provider. `faults`: what it does wrong, in `share` of its calls."""
+
+    name: str
+    keys: int
+    rpm: int
+    share: float
+    faults: Sequence[str]
+    outages: Sequence[Period] = ()
+    """Nothing but refusals and silence, then it recovers."""
+
+
+FLEET = (
+    Character("steady", 3, 50, 0.06, [*REFUSALS, *VERDICTS], outages=[(0.4, 0.44)]),
+    Character("broken", 2, 60, 0.4, [*BREAKS]),
+    Character("silent", 2, 40, 0.3, [*SILENCE]),
+    Character("liar", 2, 60, 0.5, [*LIES]),
+    Character("strict", 3, 20, 0.3, [*REFUSALS]),
+    Character("flapping", 2, 60, 0.1, [*BREAKS, *REFUSALS], outages=[(0.1, 0.15), (0.2, 0.35)]),
+    Character("narrow", 1, 12, 0.1, ["429 with a wait", "500"]),
+)
+REVOKED: Mapping[str, Period] = {"strict-1": (0.1, 0.5)}
+"""Keys that are refused for a time."""
+
+
+class Fleet:
+    """The script of each call, and what was played, by the call's number."""
+
+    def __init__(self, seed: int, seconds: float) -> None:
+        """`seconds`: how long the run is."""
+        self._seed = seed
+        self._seconds = seconds
+        self._characters = {character.name: character for character in FLEET}
+        self._calls_of: defaultdict[str, int] = defaultdict(int)
+        self.plots: dict[int, str] = {}
+
+    def keys(self) -> list[ProviderKey]:
+        return [
+            ProviderKey(
+                id=f"{character.name}/{number}",
+                provider=character.name,
+                label=str(number),
+                secret=Secret(f"{character.name}-{number}"),
+                rpm=character.rpm,
+                tpm=None,
+            )
+            for character in self._characters.values()
+            for number in range(1, character.keys + 1)
+        ]
+
+    def rpm_of(self, key: str) -> int:
+        return self._characters[key.partition("-")[0]].rpm
+
+    def script(self, call: Call) -> Script:
+        asker = asker_of(call)
+        self._calls_of[asker] += 1
+        chance = Random(f"{self._seed} {asker} {self._calls_of[asker]}")
+        plot = self.plots[call.number] = self._plot(call, chance)
+        return ALL_PLOTS[plot](Scene(call, chance))
+
+    def _plot(self, call: Call, chance: Random) -> str:
+        character = self._characters[call.key.partition("-")[0]]
+        now = call.at / self._seconds
+        if is_in(now, REVOKED.get(call.key, (0, 0))):
+            return "a revoked key"
+        if any(is_in(now, outage) for outage in character.outages):
+            return chance.choice(["503", "a refused connection", "silence"])
+        if chance.random() < character.share:
+            return chance.choice(character.faults)
+        return "an answer"
+
+
+def is_in(now: float, period: Period) -> bool:
+    return period[0] <= now < period[1]
+
+
+def asker_of(call: Call) -> str:
+    """The request that a call was made for, by what its client said."""
+    content = call.body["messages"][0]["content"]
+    assert isinstance(content, str)
+    return content
+
+
+def past_rpm(times: Sequence[float], rpm: int) -> bool:
+    """Whether any sliding window of a minute holds more than `rpm` of the calls."""
+    return any(
+        later - earlier < WINDOW - 1e-6 for earlier, later in zip(times, times[rpm:], strict=False)
+    )
