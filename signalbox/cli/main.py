@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -26,9 +27,11 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in COMMANDS:
-            return None
+            nearest = get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+            ctx.fail(f"There is no command '{cmd_name}'.{hint}")
         module = import_module(COMMANDS[cmd_name])
         command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)

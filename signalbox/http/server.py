@@ -14,6 +14,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
 from signalbox.http.application import Application
+from signalbox.http.asgi import Receive, Scope, Send
 from signalbox.types import SignalboxError
 
 BACKLOG = 1024
@@ -21,6 +22,8 @@ BACKLOG = 1024
 KEEP_ALIVE_SECONDS = 75.0
 """How long an idle connection stays open. Longer than the 60 s of the usual load balancers: whoever
 closes first must be the client, or its next request meets a connection that has just gone."""
+CLOSE_SECONDS = 0.2
+"""What the connections have to close in order, after the last request under a drain has ended."""
 LAST_RESORT_MS = 120_000
 """TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is dead. Hypercorn's own sends
 have no deadline; shorter values also cut slow readers that live."""
@@ -64,25 +67,67 @@ async def serve(
         port = listener.getsockname()[1]
         # Hypercorn takes the descriptor that it is named for its own.
         config.bind = [f"fd://{listener.detach()}"]
+    calls = _Calls(application)
     async with trio.open_nursery() as nursery:
-        await nursery.start(_run, application, config, stop)
+
+        async def stop_and_drain() -> None:
+            await stop()
+            nursery.start_soon(end_with_the_last_call)
+
+        async def end_with_the_last_call() -> None:
+            await calls.ended()
+            await trio.sleep(CLOSE_SECONDS)
+            await calls.ended()
+            nursery.cancel_scope.cancel()
+
+        await nursery.start(_run, calls, config, stop_and_drain)
         task_status.started(port)
 
 
 async def _run(
-    application: Application,
+    calls: _Calls,
     config: Config,
     stop: Callable[[], Awaitable[None]],
     *,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     await hypercorn_serve(
-        application,  # type: ignore[arg-type]  # hypercorn types ASGI messages as TypedDicts
+        calls,  # type: ignore[arg-type]  # hypercorn types ASGI messages as TypedDicts
         config,
         shutdown_trigger=stop,
         task_status=task_status,
         mode="asgi",
     )
+
+
+class _Calls:
+    """The application, and how many of its calls are under way: a drain ends with the last one.
+
+    Hypercorn alone often waits for the whole of the drain. When a client sends its next request in
+    the moment in which the server closes the connection, the reader of that connection waits to be
+    told that it may go on (`can_read` in its protocol/h11.py), and nobody is left to tell it.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._under_way = 0
+        self._one_ended = trio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._under_way -= 1
+            self._one_ended.set()
+
+    async def ended(self) -> None:
+        while self._under_way:
+            self._one_ended = trio.Event()
+            await self._one_ended.wait()
 
 
 def _listen(host: str, port: int) -> socket.socket:
