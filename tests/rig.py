@@ -46,7 +46,7 @@ from signalbox.persistence.limits_memory import MemoryLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import TraceRecord
 from signalbox.types import Extra, ModelPlan, Price, Request, Route, Secret, Strategy
-from tests.fakes import InlineWorkers, MemoryStore, supervised
+from tests.fakes import InlineWorkers, MemoryStore, database_away, supervised
 from tests.scripted_upstream import Call, Script, ScriptedUpstream
 
 EPOCH = 1_700_000_000.0
@@ -235,3 +235,9 @@ def sent(pieces: Sequence[Output]) -> bytes:
 def kinds(pieces: Sequence[Output]) -> list[str]:
     """The kinds of the pieces, repeated ones once."""
     return list(dict.fromkeys(type(piece).__name__ for piece in pieces))
+
+
+def charges_refused(operation: str) -> None:
+    """A fault of the store: it takes everything but charges."""
+    if operation == "append_charges":
+        database_away(operation)

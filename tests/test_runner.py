@@ -12,8 +12,7 @@ from trio.testing import MockClock
 
 from signalbox.actors.outputs import CAPACITY, Refusal, StreamHead, WholeAnswer
 from signalbox.types import Timeouts
-from tests.fakes import database_away
-from tests.rig import kinds, model, plan, scripted_rig, sent
+from tests.rig import charges_refused, kinds, model, plan, scripted_rig, sent
 from tests.scripted_upstream import (
     LOST,
     REFUSED,
@@ -134,11 +133,6 @@ async def test_an_answer_that_cannot_be_charged_is_an_error(
     assert rig.only_trace.error_code == "internal_error"
     assert any("charge reached neither" in alert for alert in rig.alerts)
     rig.assert_nothing_is_held()
-
-
-def charges_refused(operation: str) -> None:
-    if operation == "append_charges":
-        database_away(operation)
 
 
 # ── clocks ────────────────────────────────────────────────────────────────────────────────────

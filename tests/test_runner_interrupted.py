@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from signalbox.actors.outputs import Output
 from signalbox.actors.runner import RequestRunner
-from tests.rig import model, plan, scripted_rig
+from tests.rig import Rig, charges_refused, model, plan, scripted_rig
 from tests.scripted_upstream import (
     LOST,
     REFUSED,
@@ -88,16 +88,36 @@ SCENES: dict[str, tuple[bool, list[Script]]] = {
 def test_a_request_that_is_interrupted_at_any_step_gives_everything_back(
     scene: str, interruption: Interruption, tmp_path: Path
 ) -> None:
+    streamed, scripts = SCENES[scene]
     for step in count():
-        if not interrupted(scene, interruption, step, tmp_path):
+        rig = scripted_rig(tmp_path, *scripts, work_seconds=0.5)
+        in_time = interrupted(rig, streamed, interruption, step)
+        rig.assert_nothing_is_held()
+        trace, charges = rig.only_trace, list(rig.store.charges.values())
+        assert len(charges) <= 1
+        assert trace.cost == (charges[0].amount if charges else None)
+        assert charges or trace.state == "failed"
+        if not in_time:
             assert step > 10, "the request was never under way"
             return
 
 
-def interrupted(scene: str, interruption: Interruption, step: int, folder: Path) -> bool:
-    """Plays a scene that is interrupted at `step`; False where it was over before."""
-    streamed, scripts = SCENES[scene]
-    rig = scripted_rig(folder, *scripts, work_seconds=0.5)
+@pytest.mark.parametrize("interruption", [cancel, leave])
+def test_an_operator_is_told_of_a_lost_charge_whenever_the_request_was_interrupted(
+    interruption: Interruption, tmp_path: Path
+) -> None:
+    for step in count():
+        rig = scripted_rig(tmp_path, stream("a", "b"), spool_bytes=0)
+        rig.store.fault = charges_refused
+        in_time = interrupted(rig, True, interruption, step)
+        content_went_out = any(e.name == "first_token_received" for e in rig.only_trace.events)
+        assert any("charge reached neither" in alert for alert in rig.alerts) == content_went_out
+        if not in_time:
+            return
+
+
+def interrupted(rig: Rig, streamed: bool, interruption: Interruption, step: int) -> bool:
+    """Plays a request that is interrupted at `step`; False where it was over before."""
 
     async def play() -> bool:
         async with rig.running():
@@ -112,13 +132,7 @@ def interrupted(scene: str, interruption: Interruption, step: int, folder: Path)
             assert pieces.statistics().open_send_channels == 0, "its output was left open"
         return interrupt.done
 
-    in_time = trio.run(play, clock=MockClock(autojump_threshold=0))
-    rig.assert_nothing_is_held()
-    trace, charges = rig.only_trace, list(rig.store.charges.values())
-    assert len(charges) <= 1
-    assert trace.cost == (charges[0].amount if charges else None)
-    assert charges or trace.state == "failed"
-    return in_time
+    return trio.run(play, clock=MockClock(autojump_threshold=0))
 
 
 async def read_all(pieces: trio.MemoryReceiveChannel[Output]) -> None:

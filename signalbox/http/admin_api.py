@@ -68,7 +68,7 @@ def add_admin_routes(
     @app.get("/login")
     async def login() -> Any:
         if request.method == "HEAD":  # A link that is looked at is not used up.
-            return Response()
+            return Response("")
         cookie = access.redeem_login(request.args.get("code", ""))
         if cookie is None:
             return problem(

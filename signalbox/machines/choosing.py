@@ -121,9 +121,7 @@ def _patience(state: RequestState, at: float) -> float:
 
 def _best_wait(state: RequestState, waits: Sequence[Wait], at: float) -> Wait | None:
     until = _patience(state, at)
-    fitting = [
-        wait for wait in waits if wait.again and wait.available_at <= until and at < until
-    ]
+    fitting = [wait for wait in waits if wait.again and wait.available_at <= until and at < until]
     return min(fitting, key=lambda wait: wait.available_at, default=None)
 
 

@@ -1,0 +1,166 @@
+"""Request extensions: what they mean, and what is refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signalbox.http.extensions import HEADER, NOT_YET, BadExtension, parse_extra
+from signalbox.types import Extra, ProviderPreferences, Strategy
+from tests.garbled import JSON
+
+FIELDS = (
+    *("fallback_models", "provider", "retry", "byok", "preset", "max_cost"),
+    *("timeout", "midstream", "hedge", "payloads", "unsupported", "tags"),
+)
+"""Every extension of the contract."""
+
+
+def refusal(extra: object, header: str | None = None) -> tuple[str | None, str]:
+    with pytest.raises(BadExtension) as caught:
+        parse_extra(extra, header)
+    error = caught.value.error
+    assert (error.status, error.type, error.code) == (400, "invalid_request_error", "invalid_value")
+    return error.param, error.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "means"),
+    [
+        ("fallback_models", ["a", "b/c"], {"fallback_models": ("a", "b/c")}),
+        ("retry", 3, {"retry": {"attempts": 3}}),
+        ("retry", 0, {"retry": {"attempts": 0}}),
+        (
+            "retry",
+            {"attempts": 1, "base_delay_ms": 250, "backoff": 3, "max_delay_ms": 1500},
+            {"retry": {"attempts": 1, "base_delay": 0.25, "backoff": 3.0, "max_delay": 1.5}},
+        ),
+        ("timeout", {"total": 10, "idle": 0.5}, {"timeout": {"total": 10.0, "idle": 0.5}}),
+        ("payloads", "redacted", {"payloads": "redacted"}),
+        ("unsupported", "refuse", {"refuse_unsupported": True}),
+        ("unsupported", "drop", {"refuse_unsupported": False}),
+        ("midstream", "error", {}),
+        ("tags", ["nightly"], {"tags": ("nightly",)}),
+    ],
+)
+def test_what_a_field_means(field: str, value: Any, means: dict[str, Any]) -> None:
+    assert parse_extra({field: value}, None) == Extra(**means)
+
+
+@pytest.mark.parametrize(
+    ("value", "means"),
+    [
+        *((strategy.value, {"strategy": strategy}) for strategy in Strategy),
+        ("cheapest", {"strategy": Strategy.CHEAP}),
+        ("fastest", {"strategy": Strategy.FAST}),
+        ("openai", {"only": ("openai",)}),
+        ({}, {}),
+        ({"order": ["a", "b"]}, {"order": ("a", "b")}),
+        ({"only": ["a"], "ignore": ["b"]}, {"only": ("a",), "ignore": ("b",)}),
+        ({"allow_fallbacks": False}, {"allow_fallbacks": False}),
+        ({"sort": "price"}, {"strategy": Strategy.CHEAP}),
+        ({"sort": "latency"}, {"strategy": Strategy.FAST}),
+        ({"sort": "throughput"}, {"strategy": Strategy.THROUGHPUT}),
+        (
+            {"max_price": {"prompt": 1, "completion": 2.5}},
+            {"max_input_price": Decimal(1), "max_output_price": Decimal("2.5")},
+        ),
+        ({"require_parameters": True}, {"require_parameters": True}),
+        ({"data_collection": "deny"}, {"deny_data_collection": True}),
+        ({"data_collection": "allow"}, {"deny_data_collection": False}),
+        ({"zdr": True}, {"zdr": True}),
+        ({"quantizations": ["fp8"]}, {"quantizations": ("fp8",)}),
+    ],
+)
+def test_what_provider_means(value: Any, means: dict[str, Any]) -> None:
+    assert parse_extra({"provider": value}, None).provider == ProviderPreferences(**means)
+
+
+@pytest.mark.parametrize("field", sorted(NOT_YET))
+def test_an_extension_that_is_not_built_is_refused_by_name(field: str) -> None:
+    param, message = refusal({field: True})
+    assert param == f"extra.{field}"
+    assert "does not have it yet" in message
+
+
+@pytest.mark.parametrize("value", ["continue", "same_model", None, True])
+def test_no_rescue_in_midstream_is_promised(value: object) -> None:
+    param, message = refusal({"midstream": value})
+    assert param == "extra.midstream"
+    assert "no rescue" in message
+
+
+@pytest.mark.parametrize(
+    ("extra", "param", "words"),
+    [
+        ({"fallbacks": []}, "extra.fallbacks", "unknown; the extensions are fallback_models"),
+        ({"retry": {"tries": 1}}, "extra.retry.tries", "unknown; expected attempts"),
+        ({"timeout": {"read": 1}}, "extra.timeout.read", "unknown; expected connect"),
+        ({"provider": {"plan": 1}}, "extra.provider.plan", "unknown; expected order"),
+        ({"provider": {"max_price": {"image": 1}}}, "extra.provider.max_price.image", "unknown"),
+        ([], "extra", "expected an object, got a list"),
+        ("auto", "extra", "expected an object, got a string"),
+        ({"fallback_models": "a"}, "extra.fallback_models", "a list of non-empty strings"),
+        ({"fallback_models": [""]}, "extra.fallback_models", "a list of non-empty strings"),
+        ({"fallback_models": ["a"] * 17}, "extra.fallback_models", "at most 16 entries, got 17"),
+        ({"tags": ["x" * 129]}, "extra.tags", "at most 128 characters"),
+        ({"retry": 11}, "extra.retry", "expected 0 to 10, got 11"),
+        ({"retry": -1}, "extra.retry", "expected 0 to 10, got -1"),
+        ({"retry": 1.5}, "extra.retry", "expected a whole number, got 1.5"),
+        ({"retry": 10**400}, "extra.retry", "expected 0 to 10, got 1000"),
+        ({"retry": True}, "extra.retry", "expected a number, got a boolean"),
+        ({"retry": "2"}, "extra.retry", "expected a number, got a string"),
+        ({"retry": {"backoff": 0.5}}, "extra.retry.backoff", "expected 1 to 10, got 0.5"),
+        ({"timeout": {"total": 0}}, "extra.timeout.total", "expected 0.001 to 86400, got 0"),
+        ({"timeout": 5}, "extra.timeout", "expected an object, got a number"),
+        ({"payloads": "none"}, "extra.payloads", "expected one of full, redacted, off"),
+        ({"unsupported": True}, "extra.unsupported", "expected drop or refuse"),
+        ({"provider": ""}, "extra.provider", "expected a strategy, a provider's name or an object"),
+        ({"provider": {"sort": []}}, "extra.provider.sort", "expected one of cheap"),
+        ({"provider": {"zdr": 1}}, "extra.provider.zdr", "expected true or false, got a number"),
+        ({"provider": {"data_collection": 1}}, "extra.provider.data_collection", "allow or deny"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(extra: object, param: str, words: str) -> None:
+    named, message = refusal(extra)
+    assert named == param
+    assert message.startswith(f"{param}: ")
+    assert words in message
+
+
+def test_the_body_wins_over_the_header_field_by_field() -> None:
+    header = json.dumps({"retry": 1, "tags": ["header"]})
+    extra = parse_extra({"tags": ["body"]}, header)
+    assert (extra.retry, extra.tags) == ({"attempts": 1}, ("body",))
+
+
+def test_the_header_alone_will_do() -> None:
+    assert parse_extra(None, '{"tags": ["a"]}').tags == ("a",)
+
+
+def test_the_header_is_json_in_utf_8() -> None:
+    as_received = '{"tags": ["größe"]}'.encode().decode("latin-1")
+    assert parse_extra(None, as_received).tags == ("größe",)
+
+
+@pytest.mark.parametrize("header", ["", "{", "[1]", "null", "NaN", "[" * 100_000, '"\xff'])
+def test_a_header_that_is_no_json_object_is_refused(header: str) -> None:
+    param, message = refusal(None, header)
+    assert param == HEADER
+    assert "expected a" in message
+
+
+def test_a_header_s_field_is_checked_as_the_body_s_is() -> None:
+    assert refusal(None, '{"retry": 99}')[0] == "extra.retry"
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3) | JSON)
+def test_nothing_but_a_refusal_comes_of_what_is_wrong(extra: object) -> None:
+    with contextlib.suppress(BadExtension):
+        parse_extra(extra, None)
