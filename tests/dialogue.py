@@ -143,3 +143,53 @@ def charged(attempt: int) -> f.ChargeRecorded:
 
 def uncharged(attempt: int) -> f.ChargeFailed:
     return f.ChargeFailed(0, attempt, "the disk is full")
+
+
+# ── where dialogues begin ─────────────────────────────────────────────────────────────────────
+
+
+ONE = plan(model("m", "a"))
+TWO_ROUTES = plan(model("m", "a", "b"))
+TWO_MODELS = plan(model("m", "a"), model("n", "b"))
+
+
+def selecting(plan: RequestPlan = ONE) -> Dialogue:
+    talk = Dialogue(plan)
+    survey = " ".join(route.id for route in plan.models[0].routes)
+    talk.tell(ADMITTED, "admitted: pending → selecting", f"survey {survey}")
+    return talk
+
+
+def executing(plan: RequestPlan = ONE) -> Dialogue:
+    talk = selecting(plan)
+    first = plan.models[0].routes[0].id
+    talk.tell(surveyed(talk), f"lease #1 {first}")
+    talk.tell(leased(1), "route_selected: selecting → executing", f"open #1 {first}")
+    return talk
+
+
+def streaming(plan: RequestPlan = ONE) -> Dialogue:
+    talk = executing(replace(plan, stream=True))
+    talk.tell(content(1), "first_token_received: executing → streaming", "commit #1")
+    return talk
+
+
+def retrying(plan: RequestPlan = ONE) -> Dialogue:
+    talk = executing(plan)
+    talk.tell(
+        failed(1, FailureKind.SERVER_ERROR),
+        "settle #1 server_error",
+        "attempt_failed: executing → retrying",
+        "timer backoff 0.2 s",
+    )
+    return talk
+
+
+def waiting(plan: RequestPlan = ONE) -> Dialogue:
+    talk = selecting(plan)
+    talk.tell(
+        surveyed(talk, {"a:m": 12.0}),
+        "key_awaited: selecting → selecting",
+        "await a:m 30 s",
+    )
+    return talk

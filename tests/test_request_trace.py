@@ -125,6 +125,10 @@ def test_no_string_value_is_left_wherever_the_body_is_cut(
     assert MARK.encode() not in redact(data[: int(len(data) * cut)])
 
 
+def test_a_string_that_is_cut_within_an_escape_is_one_string() -> None:
+    assert redact(b'{"a": "pin 1234\\') == b'{"a": "[8 bytes]"'
+
+
 @given(st.lists(documents, max_size=3))
 def test_no_string_value_of_a_stream_is_left(events: Sequence[Any]) -> None:
     data = b"".join(b"data: %s\n\n" % json.dumps(document).encode() for document in events)

@@ -148,7 +148,7 @@ class RequestRunner:
         if not self._state.lifecycle.final:
             self._decided = self._state
             self._todo.clear()
-            self._heard.appendleft(fact)
+            self._heard.append(fact)
         while self._todo or self._heard:
             try:
                 await self._work_off()
