@@ -169,11 +169,14 @@ def test_without_a_provider_the_start_is_refused_with_what_would_help(tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
-def test_a_port_that_is_taken_is_named_with_the_flag_that_changes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("demo", ["never", "always"])
+def test_a_port_that_is_taken_is_named_with_the_flag_that_changes_it(
+    tmp_path: Path, demo: str
+) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         environ = {"OPENAI_API_KEY": PROVIDER_KEY}
-        refused = serve(tmp_path, "--port", str(port), environ=environ)
+        refused = serve(tmp_path, "--port", str(port), f"--demo={demo}", environ=environ)
     assert refused.returncode == 1
     assert f"127.0.0.1:{port} is taken" in refused.stderr
     assert "--port" in refused.stderr

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -93,18 +93,30 @@ def serve(
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
     with _demo(settings, demo) as settings, opened_store(settings, data_dir) as store:
-        try:
-            _serve(settings, load_models(settings), store, data_dir)
-        except* (ConfigError, BadTokenFile) as wrong:
-            fail(_words(wrong), MISUSED)
-        except* PortTaken as taken:
-            fail(f"{_words(taken)}; --port PORT chooses another one, --port 0 any free one")
-        except* CannotListen as cannot:
-            fail(f"{_words(cannot)}; --host and --port choose where to listen")
-        except* SupervisorGaveUp as gave_up:
-            fail(f"stopped because {_words(gave_up)}")
-        except* (StoreUnavailable, OSError) as trouble:
-            fail(_words(trouble))
+        mistake = _mistake_of(lambda: _serve(settings, load_models(settings), store, data_dir))
+    if mistake is not None:
+        fail(*mistake)
+
+
+def _mistake_of(run: Callable[[], None]) -> tuple[str, int] | None:
+    """What ended the gateway that a person can act on, in words, and the exit code; None: nothing.
+
+    It is returned, because what is raised out of an `except*` comes as a group with a traceback.
+    """
+    told: tuple[str, int] | None = None
+    try:
+        run()
+    except* (ConfigError, BadTokenFile) as wrong:
+        told = _words(wrong), MISUSED
+    except* PortTaken as taken:
+        told = f"{_words(taken)}; --port PORT chooses another one, --port 0 any free one", FAILED
+    except* CannotListen as cannot:
+        told = f"{_words(cannot)}; --host and --port choose where to listen", FAILED
+    except* SupervisorGaveUp as gave_up:
+        told = f"stopped because {_words(gave_up)}", FAILED
+    except* (StoreUnavailable, OSError) as trouble:
+        told = _words(trouble), FAILED
+    return told
 
 
 def _listening(settings: Settings, host: str | None, port: int | None) -> Settings:
