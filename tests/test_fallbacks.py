@@ -296,5 +296,5 @@ def test_a_wish_that_no_route_is_declared_to_meet_is_refused_unsent(
     seen = lane.ask("market", extra={"provider": preferences})
 
     assert (seen.status, seen.error["code"]) == (400, "invalid_value")
-    assert seen.error["param"] == "provider"
+    assert seen.error["param"] == "extra.provider"
     assert lane.called() == {}

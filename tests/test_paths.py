@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from signalbox.http.paths import CHAT, MODEL, MODELS, UNBUILT, Door, find_door
 
 SLASHES = st.integers(1, 3).map("/".__mul__)
-ID_PARTS = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=8)
+ID_PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8)
 
 
 @st.composite

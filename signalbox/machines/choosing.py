@@ -232,5 +232,5 @@ def _uncarried(state: RequestState) -> ApiError:
         first = state.reports[0]
         return refusal("unsupported_parameter", first.message, first.param, state.reports)
     return refusal(
-        "invalid_value", f"No route fits the request: {_why_excluded(state)}", "provider"
+        "invalid_value", f"No route fits the request: {_why_excluded(state)}", "extra.provider"
     )
