@@ -219,4 +219,6 @@ def client_ssl_context() -> ssl.SSLContext:
     """The system's certificates, host names checked, HTTP/1.1 and nothing else by ALPN."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
+    # Some builds of Python set it. An end without TLS's goodbye may be an answer that was cut off.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     return context
