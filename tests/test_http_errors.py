@@ -171,7 +171,7 @@ def test_a_provider_s_reason_is_kept(http: httpx.Client, provider: Provider) -> 
         ({"extra": {"retry": "many"}}, "extra.retry"),
         ({"extra": {"unknown": 1}}, "extra.unknown"),
         ({"extra": {"byok": {"openai": "sk-x"}}}, "extra.byok"),
-        ({"extra": {"provider": "nobody"}}, "provider"),
+        ({"extra": {"provider": "nobody"}}, "extra.provider"),
     ],
 )
 def test_a_field_that_is_wrong_is_400_and_named(
