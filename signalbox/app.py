@@ -33,6 +33,7 @@ from signalbox.adapters.models import ModelTable
 from signalbox.adapters.openai_parameters import check
 from signalbox.adapters.registry import adapter_for
 from signalbox.config import GatewayKeySettings, Settings
+from signalbox.errors import StoreUnavailable
 from signalbox.http.admin_api import add_admin_routes
 from signalbox.http.application import Application
 from signalbox.http.auth import AdminAccess
@@ -47,7 +48,7 @@ from signalbox.persistence.limits_memory import MemoryLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import reader_threads, writer_threads
-from signalbox.types import Request, Route, Secret, StoreUnavailable
+from signalbox.types import Request, Route, Secret
 
 logger = logging.getLogger(__name__)
 alerts = logging.getLogger("signalbox.alerts")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from signalbox.config_lines import KeyPath, dotted
-from signalbox.types import SignalboxError
+from signalbox.errors import SignalboxError
 
 
 class ConfigError(SignalboxError):

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from signalbox.errors import ApiError, Failure, FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
-from signalbox.types import ApiError, Failure, FailureKind, ModelPlan, Route, Strategy
+from signalbox.types import ModelPlan, Route, Strategy
 
 HALF = 0.5
 """The random number of every fact: backoffs are half their longest, 0.2 s, then 0.4 s."""

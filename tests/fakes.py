@@ -10,9 +10,9 @@ from typing import TypeVar, TypeVarTuple, Unpack
 import trio
 
 from signalbox.actors.supervisor import Supervisor
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.rows import charge_row, event_rows, payload_rows, trace_row
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, TraceRecord
-from signalbox.types import StoreUnavailable
 
 ResultT = TypeVar("ResultT")
 Arguments = TypeVarTuple("Arguments")

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from signalbox.errors import FailureKind as Kind
 from signalbox.simulator import Step
-from signalbox.types import FailureKind as Kind
 from tests.lanes import DEAD, LOST
 
 

@@ -23,9 +23,10 @@ from trio.testing import MockClock
 from signalbox.actors.key_pool import KeyPoolStatistics
 from signalbox.actors.outputs import Output, Refusal, StreamBytes, StreamHead, WholeAnswer
 from signalbox.actors.rate_limiter import KeyLimits
+from signalbox.errors import StoreUnavailable
 from signalbox.machines.plan import RequestPlan
 from signalbox.persistence.stores import TraceRecord
-from signalbox.types import Request, RetryPolicy, StoreUnavailable, Strategy, Timeouts
+from signalbox.types import Request, RetryPolicy, Strategy, Timeouts
 from tests.fleet import Fleet, Period, asker_of, is_in
 from tests.rig import Rig, model
 from tests.scripted_upstream import Call, ScriptedUpstream

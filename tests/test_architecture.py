@@ -13,11 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FOUNDATION = frozenset({"types", "ids", "config"})
+FOUNDATION = frozenset({"types", "errors", "ids", "config"})
 MAY_IMPORT = {
     "types": frozenset[str](),
-    "ids": frozenset({"types"}),
-    "config": frozenset({"types", "ids"}),
+    "errors": frozenset[str](),
+    "ids": frozenset({"types", "errors"}),
+    "config": frozenset({"types", "errors", "ids"}),
     "machines": FOUNDATION,
     "adapters": FOUNDATION,
     "persistence": FOUNDATION | {"machines", "adapters"},
@@ -52,6 +53,7 @@ CONCRETE_STORES = (
     "postgres",
     "leases_",
     "limits_",
+    "health_",
     "migrations",
     "tables",
     "columns",

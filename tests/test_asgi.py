@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from signalbox.errors import ApiError
 from signalbox.http import asgi
 from signalbox.http.asgi import ClientDisconnected, Incoming, Message, RequestError
-from signalbox.types import ApiError
 
 LIMIT = 1000
 PATIENCE = 5.0

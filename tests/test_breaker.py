@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signalbox.errors import FailureKind
 from signalbox.machines import breaker as breakers
 from signalbox.machines.breaker import (
     BASE_DELAY,
@@ -25,7 +26,6 @@ from signalbox.machines.breaker import (
 )
 from signalbox.machines.facts import BreakerState
 from signalbox.machines.table import IllegalEvent, events, follow, states
-from signalbox.types import FailureKind
 
 CLOSED, OPEN, HALF_OPEN = BreakerState
 IGNORED = "ignored"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signalbox.errors import ApiError, AttemptReport, FailureKind
 from signalbox.machines.decisions import (
     CLIENT_GONE,
     LONGEST_USEFUL_WAIT,
@@ -22,7 +23,6 @@ from signalbox.machines.decisions import (
     too_late,
     verdict,
 )
-from signalbox.types import ApiError, AttemptReport, FailureKind
 
 K = FailureKind
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from signalbox.errors import FailureKind as Kind
 from signalbox.simulator import Step
-from signalbox.types import FailureKind as Kind
 from tests.lanes import FINISHED, Lane, Lanes, Seen, json_and_stream, running_lanes, served_by
 
 CONFIG = """

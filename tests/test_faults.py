@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from signalbox.errors import FailureKind as Kind
 from signalbox.simulator import Step
 from signalbox.simulator.errors import ERRORS
-from signalbox.types import FailureKind as Kind
 from tests.fault_table import FAULTS, NO_KEY_LEFT, Fault
 from tests.lanes import (
     DEAD,

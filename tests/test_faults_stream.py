@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from signalbox.errors import FailureKind as Kind
 from signalbox.simulator import Step
-from signalbox.types import FailureKind as Kind
 from tests.lanes import FINISHED, Lane, Lanes, json_and_stream, running_lanes, served_by
 
 NARROW = "test-narrow-key-0123456789"

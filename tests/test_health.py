@@ -3,10 +3,10 @@
 import pytest
 
 from signalbox.actors.health import HALF_LIFE, MAX_ROUTES, Health
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines.breaker import BASE_DELAY, TRIP_AFTER
 from signalbox.machines.facts import BreakerState, RouteHealth
 from signalbox.machines.probes import PATIENCE
-from signalbox.types import Failure, FailureKind
 
 ROUTE = "openai:gpt"
 START = 1000.0

@@ -13,9 +13,9 @@ import pytest
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.adapters.models import ModelTable
+from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake, take_in
-from signalbox.types import ApiError
 from tests.catalogues import catalogue
 from tests.configs import ROUTE, load
 from tests.simulator_client import chat

@@ -20,12 +20,13 @@ from signalbox.actors.key_pool import (
 )
 from signalbox.actors.mailbox import Mailbox
 from signalbox.adapters.protocol import RateLimits
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import EVICTION, MODEL_PARKING, KeyPhase
 from signalbox.machines.limits import WINDOW
 from signalbox.machines.probes import PATIENCE
 from signalbox.persistence.leases_memory import MemoryLeaseStore
-from signalbox.types import Failure, FailureKind, Secret
+from signalbox.types import Secret
 
 TTL = 1000.0
 SUCCESS = AttemptOutcome(failure=None, tokens=None, rate_limits=None)

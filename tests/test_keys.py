@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines import keys
 from signalbox.machines.keys import (
     BASE_COOLDOWN,
@@ -24,7 +25,6 @@ from signalbox.machines.keys import (
 )
 from signalbox.machines.probes import PATIENCE
 from signalbox.machines.table import IllegalEvent, events, follow, states
-from signalbox.types import Failure, FailureKind
 
 A, C, H, E = KeyPhase.ACTIVE, KeyPhase.COOLING, KeyPhase.HALF_OPEN, KeyPhase.EVICTED
 IGNORED = "ignored"

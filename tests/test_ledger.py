@@ -8,11 +8,12 @@ from trio.testing import MockClock
 
 from signalbox.actors.ledger import ChargeLost, Ledger, RecordedIn
 from signalbox.actors.supervisor import Supervisor
+from signalbox.errors import ActorCrashed
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.stores import Charge
 from signalbox.persistence.threads import writer_threads
-from signalbox.types import ActorCrashed, NanoUSD, Usage
+from signalbox.types import NanoUSD, Usage
 from tests.fakes import InlineWorkers, MemoryStore, database_away, no_fault, supervised
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from signalbox.actors.mailbox import AskCycle, AskTimedOut, Mailbox, MailboxClosed
-from signalbox.types import ActorCrashed, MailboxFull
+from signalbox.errors import ActorCrashed, MailboxFull
 
 Words = Mailbox[str, str]
 

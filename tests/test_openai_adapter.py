@@ -23,18 +23,8 @@ from signalbox.adapters.protocol import (
     WireRequest,
 )
 from signalbox.adapters.registry import adapter_for
-from signalbox.types import (
-    Extra,
-    Failure,
-    FailureKind,
-    ProviderPreferences,
-    ProviderProtocolError,
-    Request,
-    Route,
-    Secret,
-    UnsupportedParameter,
-    Usage,
-)
+from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
+from signalbox.types import Extra, ProviderPreferences, Request, Route, Secret, Usage
 from tests.folding import Folded, fold, fold_answer
 from tests.garbled import JSON, garbled
 from tests.openai_sdk import sdk_answer, sdk_stream

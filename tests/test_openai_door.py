@@ -21,7 +21,8 @@ from signalbox.adapters.openai_door import (
     validate_chat_body,
 )
 from signalbox.adapters.protocol import Delta, StreamError
-from signalbox.types import ApiError, AttemptReport, FailureKind, Usage
+from signalbox.errors import ApiError, AttemptReport, FailureKind
+from signalbox.types import Usage
 from tests.folding import fold
 from tests.garbled import JSON, garbled
 from tests.openai_sdk import sdk_answer, sdk_stream

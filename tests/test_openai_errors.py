@@ -13,7 +13,7 @@ from signalbox.adapters.openai_errors import (
 )
 from signalbox.adapters.protocol import RateLimits
 from signalbox.adapters.rate_limit_headers import MAX_WAIT_SECONDS, parse_rate_limits
-from signalbox.types import Failure, FailureKind
+from signalbox.errors import Failure, FailureKind
 from tests.garbled import JSON, garbled
 from tests.recordings import Exchange, own_exchanges, recorded_exchanges
 

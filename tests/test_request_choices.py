@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from signalbox.errors import FailureKind
 from signalbox.machines import facts as f
-from signalbox.types import FailureKind, ProviderPreferences, RetryPolicy, Timeouts
+from signalbox.types import ProviderPreferences, RetryPolicy, Timeouts
 from tests.dialogue import (
     ONE,
     TWO_MODELS,

@@ -10,12 +10,13 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.lifecycle import TRANSITIONS, State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
-from signalbox.types import Failure, FailureKind, ModelPlan, RetryPolicy, Route, Timeouts
+from signalbox.types import ModelPlan, RetryPolicy, Route, Timeouts
 from tests.dialogue import line
 
 CommandT = TypeVar("CommandT", bound=c.Command)

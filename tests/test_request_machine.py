@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from signalbox.errors import FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.lifecycle import State
 from signalbox.machines.request import decide
-from signalbox.types import FailureKind, Timeouts
+from signalbox.types import Timeouts
 from tests.dialogue import (
     ADMITTED,
     BACKOFF,

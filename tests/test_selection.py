@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signalbox.errors import FailureKind
 from signalbox.machines.facts import (
     BreakerState,
     Candidate,
@@ -19,7 +20,7 @@ from signalbox.machines.facts import (
     Unavailable,
 )
 from signalbox.machines.selection import OUTAGE_WINDOW, Excluded, Load, Ranking, rank
-from signalbox.types import FailureKind, Price, ProviderPreferences, Route, Strategy
+from signalbox.types import Price, ProviderPreferences, Route, Strategy
 
 NOW = 1000.0
 ANYONE = ProviderPreferences()

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.spool import ChargeSpool, SpoolDamaged, SpoolFull
 from signalbox.persistence.stores import Charge
-from signalbox.types import StoreUnavailable
 from tests import records
 
 ROOT = Path(__file__).parents[1]

@@ -18,6 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence import rows
 from signalbox.persistence.columns import CorruptRow
 from signalbox.persistence.migrations import HEAD, REVISIONS
@@ -26,7 +27,6 @@ from signalbox.persistence.open import open_store, parse_database_url
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.sqlite_file import connect, connect_writer
 from signalbox.persistence.tables import metadata
-from signalbox.types import StoreUnavailable
 from tests import records
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from signalbox.adapters.sse import (
     sse_comment,
     sse_event,
 )
-from signalbox.types import ProviderProtocolError
+from signalbox.errors import ProviderProtocolError
 from tests.recordings import cut
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, Store, TraceEvent, TraceRecord
-from signalbox.types import NanoUSD, StoreUnavailable, Usage
+from signalbox.types import NanoUSD, Usage
 from tests import records
 
 OpenStore = Callable[[Path], Store]

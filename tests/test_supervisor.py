@@ -14,7 +14,7 @@ from signalbox.actors.supervisor import (
     Supervisor,
     SupervisorGaveUp,
 )
-from signalbox.types import ActorCrashed
+from signalbox.errors import ActorCrashed
 from tests.fakes import supervised
 
 Words = Mailbox[str, str]

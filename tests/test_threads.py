@@ -7,8 +7,8 @@ import pytest
 import trio
 import trio.testing
 
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.threads import ThreadStatistics, WorkerThreads, writer_threads
-from signalbox.types import StoreUnavailable
 
 
 class Held:

@@ -10,10 +10,10 @@ from trio.testing import MockClock
 
 from signalbox.actors.supervisor import Supervisor
 from signalbox.actors.trace_writer import BATCH_BYTES, SECONDS_PER_DAY, SWEEP_TRACES, TraceWriter
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.stores import TracePayload, TraceRecord
 from signalbox.persistence.threads import writer_threads
-from signalbox.types import StoreUnavailable
 from tests.fakes import InlineWorkers, MemoryStore, database_away, no_fault, supervised
 
 START = 1_700_000_000.0

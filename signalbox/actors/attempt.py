@@ -27,17 +27,9 @@ from signalbox.adapters.protocol import (
     StreamEvent,
     StreamFinished,
 )
+from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
 from signalbox.machines import facts as f
-from signalbox.types import (
-    Failure,
-    FailureKind,
-    ProviderProtocolError,
-    Request,
-    Route,
-    Timeouts,
-    UnsupportedParameter,
-    Usage,
-)
+from signalbox.types import Request, Route, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
 

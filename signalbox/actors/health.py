@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import trio
 
+from signalbox.errors import Failure
 from signalbox.machines import breaker as breakers
 from signalbox.machines.breaker import Breaker, Verdict
 from signalbox.machines.facts import BreakerState, RouteHealth
-from signalbox.types import Failure
 
 HALF_LIFE = 300.0
 """Seconds after which a measurement weighs half as much as a new one: an outage of minutes shows at

@@ -17,6 +17,7 @@ import trio
 
 from signalbox.actors.mailbox import Mailbox
 from signalbox.actors.sweeps import sweep_until_closed
+from signalbox.errors import Failure
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import EVICTION
 from signalbox.persistence.lease_stores import (
@@ -28,7 +29,7 @@ from signalbox.persistence.lease_stores import (
     LeaseSettlement,
     LeaseStore,
 )
-from signalbox.types import Failure, Secret
+from signalbox.types import Secret
 
 __all__ = [
     "AttemptOutcome",

@@ -16,8 +16,8 @@ from signalbox.actors.mailbox import Mailbox
 from signalbox.actors.ports import Workers
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.supervisor import ChildSpec, Supervisor
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.stores import GatewayKeyRecord, GatewayKeyStore
-from signalbox.types import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ import trio
 from signalbox.actors.mailbox import Envelope, Mailbox
 from signalbox.actors.ports import Workers
 from signalbox.actors.supervisor import ChildSpec, Supervisor
+from signalbox.errors import SignalboxError, StoreUnavailable
 from signalbox.persistence.spool import ChargeSpool, SpoolDamaged, SpoolFull
 from signalbox.persistence.stores import Charge, LedgerStore
-from signalbox.types import SignalboxError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

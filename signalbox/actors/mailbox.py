@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import trio
 
-from signalbox.types import ActorCrashed, MailboxFull, SignalboxError
+from signalbox.errors import ActorCrashed, MailboxFull, SignalboxError
 
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")

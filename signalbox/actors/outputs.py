@@ -8,7 +8,8 @@ import trio
 
 from signalbox.actors.ports import DoorEncoder
 from signalbox.adapters.protocol import Answer, Delta
-from signalbox.types import ApiError, Usage
+from signalbox.errors import ApiError
+from signalbox.types import Usage
 
 CAPACITY = 16
 """Pieces between runner and door. A full channel stops the reading from the provider, so this is

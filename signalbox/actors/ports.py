@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 from signalbox.adapters.protocol import Answer, Delta, WireRequest
-from signalbox.types import ApiError, SignalboxError, Usage
+from signalbox.errors import ApiError, SignalboxError
+from signalbox.types import Usage
 
 ResultT = TypeVar("ResultT")
 Arguments = TypeVarTuple("Arguments")

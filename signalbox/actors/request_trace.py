@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from signalbox.actors.trace_hub import TraceHub
+from signalbox.errors import ApiError, Failure
 from signalbox.machines.commands import RecordTransition
 from signalbox.machines.facts import Fact
 from signalbox.machines.plan import RequestPlan
 from signalbox.persistence.stores import TraceEvent, TracePayload, TraceRecord
-from signalbox.types import ApiError, Failure, NanoUSD, Request, Secret, Usage
+from signalbox.types import NanoUSD, Request, Secret, Usage
 
 MOST_EVENTS = 512
 """A request makes at most a dozen calls with a few facts each; past this something loops."""

@@ -22,13 +22,14 @@ from signalbox.actors.rate_limiter import Admission, KeyLimits, Refusal
 from signalbox.actors.request_trace import RequestTrace
 from signalbox.actors.services import RunnerServices
 from signalbox.actors.settlement import settle_attempt
+from signalbox.errors import ActorCrashed
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.lifecycle import State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
 from signalbox.persistence.stores import Charge
-from signalbox.types import ActorCrashed, Request, Usage
+from signalbox.types import Request, Usage
 
 logger = logging.getLogger(__name__)
 

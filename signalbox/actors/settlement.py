@@ -8,9 +8,10 @@ from signalbox.actors.billing import total_tokens, usage_of
 from signalbox.actors.key_pool import AttemptOutcome
 from signalbox.actors.request_trace import RequestTrace
 from signalbox.actors.services import RunnerServices
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines.commands import SettleAttempt
 from signalbox.machines.decisions import TIMEOUTS
-from signalbox.types import Failure, FailureKind, Request
+from signalbox.types import Request
 
 NOTHING_SENT = frozenset(
     {

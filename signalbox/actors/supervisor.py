@@ -16,7 +16,7 @@ from typing import Any, Generic
 import trio
 
 from signalbox.actors.mailbox import Mailbox, MailboxStatistics, MessageT, ReplyT
-from signalbox.types import SignalboxError
+from signalbox.errors import SignalboxError
 
 logger = logging.getLogger(__name__)
 

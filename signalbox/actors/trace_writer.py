@@ -15,8 +15,8 @@ import trio
 from signalbox.actors.mailbox import Mailbox, MailboxClosed
 from signalbox.actors.ports import Workers
 from signalbox.actors.supervisor import ChildSpec, Supervisor
+from signalbox.errors import MailboxFull, StoreUnavailable
 from signalbox.persistence.stores import TraceRecord, TraceStore
-from signalbox.types import MailboxFull, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from signalbox.types import FailureKind
+from signalbox.errors import FailureKind
 
 _SCANNED_CHARS = 4096
 """The words that decide stand at a message's start; what follows is an echo of the request."""

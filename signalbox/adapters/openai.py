@@ -40,16 +40,8 @@ from signalbox.adapters.protocol import (
 )
 from signalbox.adapters.rate_limit_headers import parse_rate_limits
 from signalbox.adapters.sse import MAX_EVENT_BYTES, EventStreamDecoder, ServerSentEvent
-from signalbox.types import (
-    Failure,
-    FailureKind,
-    ProviderProtocolError,
-    Request,
-    Route,
-    Secret,
-    UnsupportedParameter,
-    Usage,
-)
+from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
+from signalbox.types import Request, Route, Secret, Usage
 
 USER_AGENT = f"signalbox/{__version__}"
 _EXCERPT_CHARS = 200

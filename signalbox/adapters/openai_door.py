@@ -16,7 +16,8 @@ import msgspec
 
 from signalbox.adapters.protocol import Answer, Delta
 from signalbox.adapters.sse import sse_event
-from signalbox.types import ApiError, SignalboxError, Usage
+from signalbox.errors import ApiError, SignalboxError
+from signalbox.types import Usage
 
 DONE = sse_event(b"[DONE]")
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})

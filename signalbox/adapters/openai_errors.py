@@ -23,7 +23,7 @@ from signalbox.adapters.error_classes import classify
 from signalbox.adapters.openai_wire import DECODE_ERRORS
 from signalbox.adapters.protocol import Headers
 from signalbox.adapters.rate_limit_headers import bounded_wait, parse_duration, parse_rate_limits
-from signalbox.types import Failure, FailureKind
+from signalbox.errors import Failure, FailureKind
 
 MAX_MESSAGE_CHARS = 1000
 """Providers explain themselves in a few hundred characters; more is an echo of the request."""

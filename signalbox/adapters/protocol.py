@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from signalbox.types import Failure, Request, Route, Secret, Usage
+from signalbox.errors import Failure
+from signalbox.types import Request, Route, Secret, Usage
 
 Headers = Sequence[tuple[str, str]]
 """Header fields in order; names are lower case."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from signalbox.types import ProviderProtocolError
+from signalbox.errors import ProviderProtocolError
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """The largest event known is a generated picture of some megabytes as one base64 data URL; text

@@ -16,10 +16,10 @@ import click
 from signalbox.adapters.catalogue import Catalogue
 from signalbox.adapters.models import ModelTable
 from signalbox.config import ConfigError, Settings, load_settings, read_environ
+from signalbox.errors import StoreUnavailable
 from signalbox.ids import Uuid7Generator
 from signalbox.persistence.open import open_store, parse_database_url
 from signalbox.persistence.stores import Store
-from signalbox.types import StoreUnavailable
 
 FAILED = 1
 MISUSED = 2

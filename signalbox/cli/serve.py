@@ -36,6 +36,7 @@ from signalbox.cli.common import (
     unix_now,
 )
 from signalbox.config import ConfigError, Settings, add_demo
+from signalbox.errors import StoreUnavailable
 from signalbox.http.server import CannotListen, PortTaken
 from signalbox.persistence.gateway_keys import (
     BadTokenFile,
@@ -46,7 +47,7 @@ from signalbox.persistence.gateway_keys import (
     write_token,
 )
 from signalbox.persistence.stores import Store
-from signalbox.types import Secret, StoreUnavailable
+from signalbox.types import Secret
 
 GATEWAY_KEY_FILE = "gateway-key"
 FIRST_KEY_NAME = "first"

@@ -15,13 +15,13 @@ from quart_trio import QuartTrio
 
 from signalbox.actors.ports import Workers
 from signalbox.actors.trace_hub import TraceHub
+from signalbox.errors import StoreUnavailable
 from signalbox.http import auth
 from signalbox.http.paths import find_door
 from signalbox.ids import is_uuid7
 from signalbox.machines.diagram import MACHINES, render
 from signalbox.persistence.stores import Store
 from signalbox.persistence.views import trace_detail, trace_summary
-from signalbox.types import StoreUnavailable
 
 MOST_TRACES = 500
 USUAL_TRACES = 50

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import trio
 import zstandard
 
-from signalbox.types import ApiError, SignalboxError
+from signalbox.errors import ApiError, SignalboxError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -12,7 +12,8 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qs
 
-from signalbox.types import ApiError, Secret
+from signalbox.errors import ApiError
+from signalbox.types import Secret
 
 KEY_HEADERS = ("x-api-key", "x-goog-api-key", "api-key")
 SESSION_COOKIE = "signalbox_session"

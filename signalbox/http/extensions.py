@@ -12,15 +12,10 @@ from typing import Any
 
 import msgspec
 
+from signalbox.errors import ApiError, SignalboxError
 from signalbox.http.asgi import header_text
 from signalbox.machines.decisions import refusal
-from signalbox.types import (
-    STRATEGY_WORDS,
-    ApiError,
-    Extra,
-    ProviderPreferences,
-    SignalboxError,
-)
+from signalbox.types import STRATEGY_WORDS, Extra, ProviderPreferences
 
 HEADER = "x-signalbox-extra"
 NOT_YET = frozenset({"byok", "preset", "max_cost", "hedge"})

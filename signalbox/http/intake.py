@@ -15,11 +15,12 @@ from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
 from signalbox.adapters.openai_door import BadRequest, read_chat_body
 from signalbox.adapters.openai_parameters import OPENROUTER
 from signalbox.config import Settings
+from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError, header_text
 from signalbox.http.extensions import HEADER, BadExtension, parse_extra
 from signalbox.machines.decisions import refusal
 from signalbox.machines.plan import RequestPlan
-from signalbox.types import ApiError, Extra, ModelPlan, Request, RetryPolicy, Timeouts
+from signalbox.types import Extra, ModelPlan, Request, RetryPolicy, Timeouts
 
 DOOR = "openai.chat"
 BYTES_PER_TOKEN = 4

@@ -24,6 +24,7 @@ from signalbox.adapters.models import ModelTable
 from signalbox.adapters.openai_door import ChatEncoder, error_body
 from signalbox.adapters.sse import sse_comment
 from signalbox.config import Settings
+from signalbox.errors import ApiError
 from signalbox.http import auth, paths
 from signalbox.http.asgi import (
     ClientDisconnected,
@@ -45,7 +46,6 @@ from signalbox.http.intake import take_in
 from signalbox.http.models_api import model_answer, models_answer
 from signalbox.machines.decisions import OWN_FAULT
 from signalbox.persistence.gateway_keys import key_digest
-from signalbox.types import ApiError
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
+from signalbox.errors import SignalboxError
 from signalbox.http.application import Application
 from signalbox.http.asgi import Receive, Scope, Send
-from signalbox.types import SignalboxError
 
 BACKLOG = 1024
 """Connections that the kernel accepts for us while the loop is busy; Linux caps it at 4,096."""

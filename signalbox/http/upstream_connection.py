@@ -11,8 +11,8 @@ from typing import Final, Literal, TypeVar
 import trio
 
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
+from signalbox.errors import SignalboxError
 from signalbox.http.upstream_message import Origin, ResponseHead, ResponseParser
-from signalbox.types import SignalboxError
 
 READ_BYTES: Final = 64 * 1024
 """Bytes asked of the socket at once, and so all that is held for a consumer that does not ask."""

@@ -14,7 +14,7 @@ from typing import Final
 import httptools
 import httpx
 
-from signalbox.types import SignalboxError
+from signalbox.errors import SignalboxError
 
 MAX_OVERHEAD: Final = 64 * 1024
 """Bytes that may come without adding to the body: heads (interim ones too), chunk extensions,

@@ -18,11 +18,11 @@ from enum import StrEnum
 
 from statemachine import State, StateMachine
 
+from signalbox.errors import FailureKind
 from signalbox.machines.facts import BreakerState
 from signalbox.machines.probes import Probes
 from signalbox.machines.retry import capped_exponential
 from signalbox.machines.table import follow, transition_table
-from signalbox.types import FailureKind
 
 TRIP_AFTER = 5
 """Faults in a row. Fewer would let one request's own retries open it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
 from signalbox.machines import facts as f
 from signalbox.machines.commands import AcquireLease, AwaitKey, OpenUpstream, SurveyRoutes
 from signalbox.machines.decisions import final_error, refusal
 from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.selection import Load, no_room, rank
 from signalbox.machines.state import RequestState, Turn, Wait
-from signalbox.types import ApiError, AttemptReport, Failure, FailureKind, ModelPlan, Route
+from signalbox.types import ModelPlan, Route
 
 
 def on_survey(turn: Turn, fact: f.RoutesSurveyed) -> None:

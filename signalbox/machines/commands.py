@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from signalbox.errors import ApiError, Failure
 from signalbox.machines.lifecycle import Event, State
-from signalbox.types import ApiError, Failure, Route
+from signalbox.types import Route
 
 
 class Timer(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from signalbox.types import ApiError, AttemptReport, FailureKind
+from signalbox.errors import ApiError, AttemptReport, FailureKind
 
 LONGEST_USEFUL_WAIT = 60.0
 """Seconds. SDKs sleep as long as `retry-after` says; a longer wait helps no caller."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from signalbox.types import Failure, Route
+from signalbox.errors import Failure
+from signalbox.types import Route
 
 
 class BreakerState(StrEnum):

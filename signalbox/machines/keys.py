@@ -20,10 +20,10 @@ from enum import StrEnum
 
 from statemachine import State, StateMachine
 
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines.probes import Probes
 from signalbox.machines.retry import capped_exponential
 from signalbox.machines.table import follow, transition_table
-from signalbox.types import Failure, FailureKind
 
 BASE_COOLDOWN = 2.0
 """Seconds after a rate limit without Retry-After; doubles with every failed probe."""

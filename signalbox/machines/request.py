@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
 from signalbox.machines import facts as f
 from signalbox.machines.choosing import (
     exhausted,
@@ -47,7 +48,7 @@ from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.retry import backoff_delay
 from signalbox.machines.state import Decision, RequestState, Turn
-from signalbox.types import ApiError, AttemptReport, Failure, FailureKind, Route
+from signalbox.types import Route
 
 KEY_IS_AT_FAULT = frozenset(
     {FailureKind.KEY_REJECTED, FailureKind.QUOTA_EXHAUSTED, FailureKind.MODEL_FORBIDDEN}

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from signalbox.errors import FailureKind
 from signalbox.machines.facts import BreakerState, Candidate, Unavailable
-from signalbox.types import FailureKind, ProviderPreferences, Route, Strategy
+from signalbox.types import ProviderPreferences, Route, Strategy
 
 OUTAGE_WINDOW = 30.0
 """Seconds for which `balanced` puts a route last after an outage (OpenRouter's figure)."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from signalbox.errors import ApiError, AttemptReport
 from signalbox.machines.commands import Command, FinishRequest, RecordTransition, SendError
 from signalbox.machines.lifecycle import Event, State, advance
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.selection import Excluded, Ranked
-from signalbox.types import ApiError, AttemptReport, ModelPlan, RetryPolicy, Route
+from signalbox.types import ModelPlan, RetryPolicy, Route
 
 Decision = tuple["RequestState", tuple[Command, ...]]
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from statemachine import StateChart
 
-from signalbox.types import SignalboxError
+from signalbox.errors import SignalboxError
 
 StateT = TypeVar("StateT", bound=str)
 EventT = TypeVar("EventT", bound=str)

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from signalbox.types import StoreUnavailable
+from signalbox.errors import StoreUnavailable
 
 _MICROSECONDS = 1_000_000
 _INT64 = range(-(1 << 63), 1 << 63)

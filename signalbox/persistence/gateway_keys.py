@@ -11,8 +11,9 @@ import os
 import secrets
 from pathlib import Path
 
+from signalbox.errors import SignalboxError
 from signalbox.persistence.stores import GatewayKeyRecord
-from signalbox.types import Secret, SignalboxError
+from signalbox.types import Secret
 
 PREFIX = "gateway-sk-"
 VISIBLE_CHARS = len(PREFIX) + 4

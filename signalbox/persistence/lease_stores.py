@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from signalbox.adapters.protocol import RateLimits
+from signalbox.errors import Failure
 from signalbox.machines.facts import Headroom
-from signalbox.types import Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from signalbox.adapters.protocol import RateLimits
+from signalbox.errors import FailureKind
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import (
     MODEL_PARKING,
@@ -32,7 +33,6 @@ from signalbox.persistence.lease_stores import (
     LeaseSettlement,
     Settled,
 )
-from signalbox.types import FailureKind
 
 PROBE_POLL = 1.0
 """Seconds after which a request that found a key under test looks again."""

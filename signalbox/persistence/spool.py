@@ -18,10 +18,10 @@ from io import FileIO
 from pathlib import Path
 from threading import Lock
 
+from signalbox.errors import SignalboxError, StoreUnavailable
 from signalbox.persistence.columns import CorruptRow
 from signalbox.persistence.rows import LEDGER_COLUMNS, charge_row, read_charge
 from signalbox.persistence.stores import Charge, LedgerStore
-from signalbox.types import SignalboxError, StoreUnavailable
 
 MAX_BYTES = 64 * 1024 * 1024
 """About 100,000 charges: a quarter of an hour of 100 requests a second without a database."""

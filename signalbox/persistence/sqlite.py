@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.columns import microseconds, storable_text
 from signalbox.persistence.rows import (
     EVENT_COLUMNS,
@@ -39,7 +40,6 @@ from signalbox.persistence.sqlite_file import (
 )
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, TraceRecord
 from signalbox.persistence.threads import READERS
-from signalbox.types import StoreUnavailable
 
 # One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
 # second, so that a charge never waits long behind it.

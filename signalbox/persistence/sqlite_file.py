@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from signalbox.errors import StoreUnavailable
 from signalbox.persistence.migrations import HEAD, REVISIONS
-from signalbox.types import StoreUnavailable
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's lock: its longest transaction is a batch of traces."""

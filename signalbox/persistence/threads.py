@@ -8,7 +8,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from signalbox.types import StoreUnavailable
+from signalbox.errors import StoreUnavailable
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

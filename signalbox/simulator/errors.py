@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from signalbox.types import SignalboxError
+from signalbox.errors import SignalboxError
 
 
 class SimulatorError(SignalboxError):
