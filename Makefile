@@ -2,6 +2,8 @@
 
 PYTHON ?=
 ARGS ?=
+SEEDS ?= 1000
+FIRST ?= 1
 
 VENV := .venv
 BOOTSTRAP := $(VENV)/.bootstrap-installed
@@ -13,7 +15,7 @@ NODE_PACKAGES := tests/node/node_modules/.installed
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check format test test-fast lock clean
+.PHONY: help install run check format test test-fast simulate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,9 @@ test: $(DEV) $(NODE_PACKAGES) ## the whole suite; installs what it needs from Py
 
 test-fast: $(DEV) ## the tests that need PyPI alone
 	$(VENV)/bin/pytest -m "not npm and not system" $(ARGS)
+
+simulate: $(DEV) ## many seeds of the whole gateway in virtual time (SEEDS=10000, FIRST=1)
+	$(VENV)/bin/python -m tests.simulate --seeds $(SEEDS) --first $(FIRST)
 
 lock: $(DEV) ## pin the dependencies again (ARGS=--upgrade takes newer versions)
 	tools/lock.sh $(ARGS)

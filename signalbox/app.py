@@ -19,42 +19,54 @@ from typing import NoReturn
 import trio
 from quart_trio import QuartTrio
 
+from signalbox.actors.affinity import Affinity
 from signalbox.actors.attempt import Endpoint
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
 from signalbox.actors.key_ring import GatewayKey, KeyRing
 from signalbox.actors.ledger import Ledger
+from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
+from signalbox.actors.readiness import Readiness
 from signalbox.actors.services import RunnerServices
-from signalbox.actors.supervisor import ChildSpec, ChildState, Supervisor, SupervisorGaveUp
+from signalbox.actors.shared_access import Debt
+from signalbox.actors.shared_state import SharedState
+from signalbox.actors.store_access import COUNT_KEYS, COUNT_SCOPES, InProcess, StoreAccess
+from signalbox.actors.supervisor import ChildSpec, Supervisor, SupervisorGaveUp
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
 from signalbox.adapters.models import ModelTable
 from signalbox.adapters.openai_parameters import check
 from signalbox.adapters.registry import adapter_for
-from signalbox.config import GatewayKeySettings, Settings
+from signalbox.config import ConfigError, GatewayKeySettings, Settings
 from signalbox.errors import StoreUnavailable
 from signalbox.http.admin_api import add_admin_routes
 from signalbox.http.application import Application
 from signalbox.http.auth import AdminAccess
 from signalbox.http.live import add_live_routes
+from signalbox.http.metrics import MetricsSources, add_metrics_route
 from signalbox.http.openai_api import ModelDoors
 from signalbox.http.server import ServerSettings, serve
 from signalbox.http.upstream import UpstreamClient
 from signalbox.ids import Uuid7Generator
 from signalbox.persistence.gateway_keys import key_digest
+from signalbox.persistence.health_memory import MemoryHealthStore
+from signalbox.persistence.health_redis import RedisHealthStore
+from signalbox.persistence.health_stores import HealthStore
+from signalbox.persistence.instances_redis import RedisInstances, RedisUnusable, open_redis
+from signalbox.persistence.lease_stores import LeaseStore, LimitStore
 from signalbox.persistence.leases_memory import MemoryLeaseStore
+from signalbox.persistence.leases_redis import RedisLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
+from signalbox.persistence.limits_redis import RedisLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
-from signalbox.persistence.threads import reader_threads, writer_threads
+from signalbox.persistence.threads import WorkerThreads, reader_threads, writer_threads
 from signalbox.types import Request, Route, Secret
 
 logger = logging.getLogger(__name__)
 alerts = logging.getLogger("signalbox.alerts")
 
-STORE_PATIENCE = 2.0
-"""Seconds that `/readyz` waits for the database."""
 LEAVE_SECONDS = 2.0
 """How long the server may take to end once its requests are cancelled. Each of them charges what it
 delivered, which takes milliseconds; what takes longer is a client that does not read."""
@@ -65,6 +77,8 @@ class Gateway:
     """The parts of a running gateway, wired and not yet running."""
 
     supervisor: Supervisor
+    shared: SharedState | None
+    """None: this instance shares nothing with others."""
     key_ring: KeyRing
     services: RunnerServices
     upstream: UpstreamClient
@@ -95,7 +109,7 @@ async def run_gateway(
     """Serves until `stop` returns; requests under way then have `server.drain_seconds`.
 
     The caller opens and closes the store. Raises `StoreUnavailable`, `CannotListen`,
-    `SupervisorGaveUp`, in a group where more than one thing went wrong.
+    `SupervisorGaveUp`, `ConfigError`, in a group where more than one thing went wrong.
 
     `leave` ends the process, with what took it down where something did. It is called after the
     same orderly stop, in place of a return, where a client that never reads holds the server up: no
@@ -103,6 +117,8 @@ async def run_gateway(
     """
     gateway = build(settings, models, store, data_dir, admin_token)
     await gateway.key_ring.load()
+    if gateway.shared is not None:
+        await _connect(gateway.shared, settings)
     try:
         await _Lifetime(gateway, settings, leave).run(stop, task_status)
     finally:
@@ -192,8 +208,14 @@ def build(
         supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
     )
     key_ring = KeyRing(supervisor, store, readers, [_declared(key) for key in settings.keys], now)
-    key_pool = _supervised_pool(supervisor, settings)
-    limiter = _supervised_limiter(supervisor, settings)
+    stores = _stores(supervisor, settings)
+    keys = _provider_keys(settings)
+    provider_state = ProviderState(
+        supervisor, store, keys, readers=readers, writers=writers, now=now
+    )
+    key_pool = _supervised_pool(supervisor, keys, stores.leases)
+    limiter = _supervised_limiter(supervisor, settings, stores.limits)
+    health = Health(stores.health)
     hub = TraceHub()
     upstream = UpstreamClient()
     services = RunnerServices(
@@ -206,7 +228,9 @@ def build(
         key_pool=key_pool,
         limiter=limiter,
         ledger=ledger,
-        health=Health(),
+        health=health,
+        affinity=Affinity(),
+        provider_state=provider_state,
         hub=hub,
         writer=writer,
         upstream=upstream,
@@ -225,12 +249,20 @@ def build(
         store=store,
         readers=readers,
         hub=hub,
-        not_ready=partial(reasons_not_ready, supervisor, store, draining),
+        readiness=Readiness(supervisor, store, readers, draining, stores.shared),
     )
+    add_metrics_route(pages, MetricsSources(supervisor, key_pool, limiter, health, stores.shared))
     add_live_routes(pages, access=access, hub=hub, draining=draining)
     doors = ModelDoors(settings, models, key_ring, services)
     return Gateway(
-        supervisor, key_ring, services, upstream, Application(doors, pages), access, draining
+        supervisor=supervisor,
+        shared=stores.shared,
+        key_ring=key_ring,
+        services=services,
+        upstream=upstream,
+        application=Application(doors, pages),
+        access=access,
+        draining=draining,
     )
 
 
@@ -239,52 +271,81 @@ def unsupported_fields(request: Request, route: Route) -> tuple[str, ...]:
     return check(request.body, route.provider, refuse_unsupported=strict).unsupported
 
 
-async def reasons_not_ready(
-    supervisor: Supervisor, store: Store, draining: trio.Event
-) -> list[str]:
-    reasons = ["the gateway is stopping"] if draining.is_set() else []
-    reasons += [
-        f"the actor {child.name} is {child.state}"
-        for child in supervisor.statistics()
-        if child.state is not ChildState.RUNNING
-    ]
-    try:
-        with trio.move_on_after(STORE_PATIENCE) as clock:
-            await reader_threads().run(store.ping)
-        if clock.cancelled_caught:
-            reasons.append(f"the database did not answer within {STORE_PATIENCE:g} s")
-    except StoreUnavailable as error:
-        reasons.append(str(error))
-    return reasons
-
-
 def _declared(key: GatewayKeySettings) -> GatewayKey:
-    key_id = f"declared:{key.name}"
     return GatewayKey(
-        id=key_id,
+        id=key.id,
         name=key.name,
         digest=key_digest(key.secret.reveal()),
-        limits=KeyLimits(key_id, key.rpm, key.tpm, key.concurrency),
+        limits=KeyLimits(key.id, key.rpm, key.tpm, key.concurrency),
         models=key.models,
     )
 
 
-def _supervised_pool(supervisor: Supervisor, settings: Settings) -> KeyPool:
-    keys = [
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """Where leases, limits and health are kept."""
+
+    leases: StoreAccess[LeaseStore]
+    limits: StoreAccess[LimitStore]
+    health: StoreAccess[HealthStore]
+    shared: SharedState | None
+
+
+def _stores(supervisor: Supervisor, settings: Settings) -> _Stores:
+    leases, limits, health = MemoryLeaseStore(), MemoryLimitStore(), MemoryHealthStore()
+    if settings.storage.redis is None:
+        return _Stores(InProcess(leases), InProcess(limits), InProcess(health), None)
+    client = open_redis(settings.storage.redis.reveal())
+    instances = RedisInstances(client, secrets.token_hex(8))
+    threads = WorkerThreads("shared-state", 1)
+    shared = SharedState(supervisor, instances, threads, alert=alerts.error)
+    return _Stores(
+        shared.access(RedisLeaseStore(client), leases, debt=Debt(leases.hand_over, COUNT_KEYS)),
+        shared.access(
+            RedisLimitStore(client),
+            limits,
+            debt=Debt(limits.hand_over, COUNT_SCOPES),
+            stand_in=not settings.storage.refuse_without_redis,
+        ),
+        shared.access(RedisHealthStore(client), health),
+        shared,
+    )
+
+
+async def _connect(shared: SharedState, settings: Settings) -> None:
+    """The first look at Redis: one that is away does not hold up the start, a wrong one does."""
+    try:
+        await shared.connect()
+    except RedisUnusable as error:
+        place = settings.origins.describe(("storage", "redis"))
+        raise ConfigError(f"{place}: {error}") from error
+    except StoreUnavailable:
+        pass  # The alert has said what that means.
+
+
+def _provider_keys(settings: Settings) -> list[ProviderKey]:
+    return [
         ProviderKey(key.id, provider.name, key.label, key.secret, key.rpm, key.tpm)
         for provider in settings.providers.values()
         for key in provider.keys
         if provider.usable
     ]
-    pool = KeyPool(keys, MemoryLeaseStore(), alert=alerts.error)
+
+
+def _supervised_pool(
+    supervisor: Supervisor, keys: list[ProviderKey], stores: StoreAccess[LeaseStore]
+) -> KeyPool:
+    pool = KeyPool(keys, stores, alert=alerts.error)
     supervisor.add(_sweeper("key_pool", pool.run))
     return pool
 
 
-def _supervised_limiter(supervisor: Supervisor, settings: Settings) -> RateLimiter:
+def _supervised_limiter(
+    supervisor: Supervisor, settings: Settings, stores: StoreAccess[LimitStore]
+) -> RateLimiter:
     limits = settings.limits
     everyone = KeyLimits("everyone", limits.rpm, limits.tpm, limits.concurrency, limits.burst)
-    limiter = RateLimiter(MemoryLimitStore(), everyone)
+    limiter = RateLimiter(stores, everyone)
     supervisor.add(_sweeper("rate_limiter", limiter.run))
     return limiter
 

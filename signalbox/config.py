@@ -26,9 +26,10 @@ from signalbox.config_settings import (
     ProviderSettings,
     RoutingSettings,
     Settings,
+    StorageSettings,
 )
 from signalbox.config_source import read_environ, read_source
-from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Strategy, Timeouts
+from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Secret, Strategy, Timeouts
 
 __all__ = [
     "DEMO_PROVIDER",
@@ -43,7 +44,7 @@ __all__ = [
     "RoutingSettings",
     "Server",
     "Settings",
-    "Storage",
+    "StorageSettings",
     "Traces",
     "add_demo",
     "load_settings",
@@ -81,7 +82,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
     report.stop_on_mistakes()
     return Settings(
         server=document.server,
-        storage=document.storage,
+        storage=_storage(document.storage),
         limits=document.limits,
         retry=builder.retry,
         timeouts=builder.timeouts,
@@ -95,6 +96,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
         warnings=(*source.warnings, *report.warnings),
         file=source.file,
         origins=source.origins,
+    )
+
+
+def _storage(given: Storage) -> StorageSettings:
+    return StorageSettings(
+        given.database,
+        None if given.redis is None else Secret(given.redis),
+        refuse_without_redis=given.when_redis_is_away == "refuse",
     )
 
 

@@ -232,6 +232,7 @@ class Builder:
             params=table.params,
             context_length=table.context_length,
             max_output=table.max_output,
+            prefill=table.prefill,
             zdr=table.zdr,
             data_collection=table.data_collection,
             quantization=table.quantization,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 from signalbox.config_lines import KeyPath
 from signalbox.config_report import Report
-from signalbox.config_schema import Document, Limits, Server, TimeoutTable
+from signalbox.config_schema import Document, Limits, Server, Storage, TimeoutTable
 from signalbox.config_settings import STRATEGY_SUFFIXES
 from signalbox.types import Timeouts
 
+_REDIS_EXPECTED = (
+    "expected redis://host:port/db, rediss:// for TLS, or unix:///path/of.sock?db=0; "
+    "port and db may be left out, user:password@ may stand before the host"
+)
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -47,8 +52,8 @@ def _check_server(document: Document, report: Report) -> None:
     if document.server.workers > 1:
         report.mistake(
             ("server", "workers"),
-            f"expected 1, got {document.server.workers}: more than one needs PostgreSQL and "
-            "Redis, which this version does not have",
+            f"expected 1, got {document.server.workers}: more than one needs PostgreSQL, "
+            "which this version does not have",
         )
     for index, origin in enumerate(document.server.cors_origins):
         if origin != "*" and not _ORIGIN.fullmatch(origin):
@@ -67,7 +72,30 @@ def _check_storage(document: Document, report: Report) -> None:
     elif not re.fullmatch(r"sqlite:///[^?#]+", database):
         report.mistake(("storage", "database"), "expected sqlite:///, then a file's path")
     if document.storage.redis is not None:
-        report.mistake(("storage", "redis"), "needs Redis, which this version does not have")
+        mistake = _redis_mistake(document.storage.redis)
+        if mistake is not None:
+            report.mistake(("storage", "redis"), mistake)
+    elif document.storage.when_redis_is_away != Storage().when_redis_is_away:
+        report.warn(("storage", "when_redis_is_away"), "has no effect without storage.redis")
+
+
+def _redis_mistake(url: str) -> str | None:
+    """What is wrong with the URL, which may hold a password and is not repeated."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a wrong one raises
+    except ValueError:
+        return f"is no URL: {_REDIS_EXPECTED}"
+    if parts.scheme == "unix":
+        path, query, whole = r"/.+", r"(db=[0-9]{1,4})?", True
+    elif parts.scheme in ("redis", "rediss"):
+        path, query, whole = r"(/[0-9]{0,4})?", "", parts.hostname is not None
+    else:
+        return f"has the scheme {parts.scheme!r}: {_REDIS_EXPECTED}"
+    whole = whole and not parts.fragment
+    whole = whole and re.fullmatch(path, parts.path) is not None
+    whole = whole and re.fullmatch(query, parts.query) is not None
+    return None if whole else _REDIS_EXPECTED
 
 
 def _check_aliases(document: Document, report: Report) -> None:

@@ -51,6 +51,8 @@ class Storage(Table, frozen=True):
     database: Name = "sqlite:///signalbox.db"
     """A relative path lies in the data directory."""
     redis: Name | None = None
+    """Shared by all instances; None: limits and leases are those of one process."""
+    when_redis_is_away: Literal["local", "refuse"] = "local"
 
 
 class Limits(Table, frozen=True):
@@ -161,6 +163,7 @@ class RouteTable(Table, frozen=True):
     quantization: Name | None = None
     context_length: Count | None = None
     max_output: Count | None = None
+    prefill: bool | None = None
 
 
 class Model(Table, frozen=True):

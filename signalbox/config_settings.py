@@ -9,7 +9,7 @@ from pathlib import Path
 
 from signalbox.config_providers import SPOKEN_APIS
 from signalbox.config_report import Origins
-from signalbox.config_schema import Limits, Server, Storage, Traces
+from signalbox.config_schema import Limits, Server, Traces
 from signalbox.types import ModelPlan, RetryPolicy, Secret, Strategy, Timeouts
 
 STRATEGY_SUFFIXES: Mapping[str, Strategy] = {
@@ -57,6 +57,18 @@ class GatewayKeySettings:
     models: tuple[str, ...] = ()
     """Model names and wildcards that the key may call; empty: all."""
 
+    @property
+    def id(self) -> str:
+        return f"declared:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    database: str
+    redis: Secret | None
+    """The URL of the Redis that the instances share, which may hold a password."""
+    refuse_without_redis: bool
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingSettings:
@@ -83,7 +95,7 @@ class Settings:
     """The whole configuration, validated. Its `repr` holds no secret."""
 
     server: Server
-    storage: Storage
+    storage: StorageSettings
     limits: Limits
     retry: RetryPolicy
     timeouts: Timeouts

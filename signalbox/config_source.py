@@ -25,6 +25,7 @@ RESERVED = frozenset(
     {
         CONFIG_VARIABLE,
         "SIGNALBOX_ADMIN_TOKEN",
+        "SIGNALBOX_API_KEY",
         "SIGNALBOX_DATA_DIR",
         "SIGNALBOX_RECORDINGS",
     }

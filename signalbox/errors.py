@@ -78,6 +78,8 @@ class FailureKind(StrEnum):
     """A 200 without any content whose finish reason does not explain it."""
     TRUNCATED = "truncated"
     """The bytes ended without a finish reason."""
+    SPLICE_MISMATCH = "splice_mismatch"
+    """A second answer that does not repeat what was already sent, so it cannot be joined on."""
     INTERNAL = "internal"
     """The gateway's own fault."""
 

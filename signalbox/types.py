@@ -18,6 +18,9 @@ NanoUSD = NewType("NanoUSD", int)
 
 NANO_PER_USD = 1_000_000_000
 
+CHARS_PER_TOKEN = 4
+"""OpenAI's rule of thumb for English text; used only where nobody counted the tokens."""
+
 
 def usd(amount: NanoUSD) -> Decimal:
     """The exact amount in US dollars."""
@@ -144,6 +147,17 @@ STRATEGY_WORDS: Mapping[str, Strategy] = {
 """Every word that names a strategy; the last two are OpenRouter's `sort`."""
 
 
+class Midstream(StrEnum):
+    """What becomes of a stream that breaks after content was sent."""
+
+    CONTINUE = "continue"
+    """It goes on from the next route of the request's chain."""
+    SAME_MODEL = "same_model"
+    """It goes on from another route of the same model, or not at all."""
+    ERROR = "error"
+    """The client is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Retries after the first try, per route, across its keys. Delays in seconds."""
@@ -186,6 +200,8 @@ class Route:
     """Body fields that this route sends where the client gave none."""
     context_length: int | None = None
     max_output: int | None = None
+    prefill: bool | None = None
+    """Whether the model goes on from an assistant message that was begun; None: as known."""
     zdr: bool | None = None
     data_collection: str | None = None
     quantization: str | None = None
@@ -226,6 +242,11 @@ class ProviderPreferences:
     zdr: bool = False
     deny_data_collection: bool = False
     quantizations: tuple[str, ...] = ()
+    preferred_max_latency: Mapping[str, float] = field(default_factory=dict)
+    """Seconds to the first token by percentile (`p50`, `p75`, `p90`, `p99`): a route that is
+    slower is tried after the others."""
+    preferred_min_throughput: float | None = None
+    """Tokens per second in the median, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +260,23 @@ class Extra:
     timeout: Mapping[str, float] | None = None
     """Fields of `Timeouts` that the request tightens."""
     payloads: str | None = None
+    midstream: Midstream = Midstream.CONTINUE
+    hedge: bool = False
+    """Whether a second route is started when the first token is late."""
+    hedge_after: float | None = None
+    """Seconds after which it is late; None: the route's own 95th percentile."""
     refuse_unsupported: bool = False
     tags: tuple[str, ...] = ()
+    byok: Mapping[str, Secret] | Secret = field(default_factory=dict)
+    """The caller's own keys by provider; one alone is for the model's own provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who made a piece of state that lives at a provider."""
+
+    route_id: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +306,13 @@ class Request:
     """The likely prompt size, estimated from the body's bytes."""
     output_tokens: int = 0
     """The likely answer size: the client's ceiling, or a usual answer's."""
+    conversation: str | None = None
+    """A digest that requests of one conversation (and one gateway key) share."""
+    byok: Mapping[str, Secret] = field(default_factory=dict)
+    """The caller's own keys by provider: for each of these no other key is used."""
+    reasoning_origins: Mapping[str, Origin | None] = field(default_factory=dict)
+    """Whose encrypted reasoning in the body is, by its value: it goes nowhere else. None: nobody's
+    who is known, so it goes nowhere. What is not named goes out as it came."""
 
     @property
     def expected_tokens(self) -> int:

@@ -23,7 +23,8 @@ def line(command: c.Command) -> str:
         case c.RecordTransition():
             return f"{command.event}: {command.source} → {command.target}"
         case c.StartTimer():
-            return f"timer {command.timer} {command.delay:g} s"
+            watched = f" #{command.attempt}" if command.attempt is not None else ""
+            return f"timer {command.timer}{watched} {command.delay:g} s"
         case c.AdmitRequest():
             return "admit"
         case c.SurveyRoutes():
@@ -31,11 +32,15 @@ def line(command: c.Command) -> str:
         case c.AcquireLease():
             words = ["lease", f"#{command.attempt}", command.route.id]
             words += ["without", *sorted(command.exclude_keys)] if command.exclude_keys else []
+            words += ["best", command.prefer_key] if command.prefer_key is not None else []
+            words += ["only", command.only_key] if command.only_key is not None else []
             return " ".join(words)
         case c.AwaitKey():
-            return f"await {command.route.id} {command.delay:g} s"
+            only = f" only {command.only_key}" if command.only_key is not None else ""
+            return f"await {command.route.id} {command.delay:g} s{only}"
         case c.OpenUpstream():
-            return f"open #{command.attempt} {command.route.id}"
+            how = f" by {command.resume}" if command.resume is not None else ""
+            return f"open #{command.attempt} {command.route.id}{how}"
         case c.CommitAnswer():
             return f"commit #{command.attempt}"
         case c.SettleAttempt():
@@ -98,12 +103,21 @@ BACKOFF = f.TimerFired(0, c.Timer.BACKOFF)
 NOTHING: Mapping[str, float | None] = {}
 
 
+UNMEASURED = f.RouteHealth()
+
+
 def surveyed(
-    talk: Dialogue, full: Mapping[str, float | None] = NOTHING, unsupported: Sequence[str] = ()
+    talk: Dialogue,
+    full: Mapping[str, float | None] = NOTHING,
+    unsupported: Sequence[str] = (),
+    prefill: Sequence[str] = (),
+    health: f.RouteHealth = UNMEASURED,
+    may_hedge: bool = True,
 ) -> f.RoutesSurveyed:
     """The current model's routes. `full`: route id → when a key has room (None: never).
 
-    `unsupported`: ids of routes that cannot carry the request's tools.
+    `unsupported`: ids of routes that cannot carry the request's tools; `prefill`: of those that go
+    on from an answer that was begun.
     """
     candidates = []
     for route in talk.state.model.routes:
@@ -111,8 +125,9 @@ def surveyed(
         if route.id in full:
             headroom = f.Headroom(False, None, full[route.id], f.Unavailable.COOLING)
         lacks = ("tools",) if route.id in unsupported else ()
-        candidates.append(f.Candidate(route, f.RouteHealth(), headroom, lacks))
-    return f.RoutesSurveyed(0, tuple(candidates), HALF)
+        takes = route.id in prefill
+        candidates.append(f.Candidate(route, health, headroom, lacks, prefill=takes))
+    return f.RoutesSurveyed(0, tuple(candidates), HALF, may_hedge)
 
 
 def leased(attempt: int, key: str = "k1") -> f.LeaseGranted:
@@ -127,15 +142,25 @@ def content(attempt: int) -> f.ContentArrived:
     return f.ContentArrived(0, attempt)
 
 
-def ended(attempt: int, reason: str | None = "stop", chars: int = 5) -> f.UpstreamEnded:
-    return f.UpstreamEnded(0, attempt, reason, chars, HALF)
+SENT = f.Delivered(text=5)
+"""What the client of a stream that broke has been sent, where nothing else is said."""
+
+
+def ended(
+    attempt: int, reason: str | None = "stop", chars: int = 5, delivered: f.Delivered = SENT
+) -> f.UpstreamEnded:
+    return f.UpstreamEnded(0, attempt, reason, chars, HALF, delivered=delivered)
 
 
 def failed(
-    attempt: int, kind: FailureKind, retry_after: float | None = None, status: int | None = None
+    attempt: int,
+    kind: FailureKind,
+    retry_after: float | None = None,
+    status: int | None = None,
+    delivered: f.Delivered = SENT,
 ) -> f.UpstreamFailed:
     failure = Failure(kind, "its words", status=status, retry_after=retry_after)
-    return f.UpstreamFailed(0, attempt, failure, HALF)
+    return f.UpstreamFailed(0, attempt, failure, HALF, delivered=delivered)
 
 
 def charged(attempt: int) -> f.ChargeRecorded:

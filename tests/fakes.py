@@ -11,8 +11,8 @@ import trio
 
 from signalbox.actors.supervisor import Supervisor
 from signalbox.errors import StoreUnavailable
-from signalbox.persistence.rows import charge_row, event_rows, payload_rows, trace_row
-from signalbox.persistence.stores import Charge, GatewayKeyRecord, TraceRecord
+from signalbox.persistence.rows import charge_row, event_rows, payload_rows, state_row, trace_row
+from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
 
 ResultT = TypeVar("ResultT")
 Arguments = TypeVarTuple("Arguments")
@@ -45,12 +45,12 @@ class InlineWorkers:
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
 
     async def run(
         self, function: Callable[[Unpack[Arguments]], ResultT], *args: *Arguments
     ) -> ResultT:
-        await trio.sleep(self._seconds)
+        await trio.sleep(self.seconds)
         return function(*args)
 
 
@@ -68,6 +68,8 @@ class MemoryStore:
         self.charges: dict[str, Charge] = {}
         """By request id."""
         self.traces: dict[str, TraceRecord] = {}
+        self.state: dict[bytes, StateRecord] = {}
+        """By digest."""
         self._keys: dict[str, GatewayKeyRecord] = {}
         self._mark = 0
 
@@ -120,6 +122,25 @@ class MemoryStore:
         for trace_id in old[:limit]:
             del self.traces[trace_id]
         return len(old[:limit])
+
+    def save_state(self, records: Sequence[StateRecord]) -> None:
+        self.calls.append(("save_state", len(records)))
+        self.fault("save_state")
+        for record in records:
+            state_row(record)
+        self.state.update((record.digest, record) for record in records)
+
+    def load_state(self, digests: Sequence[bytes]) -> list[StateRecord]:
+        self.fault("load_state")
+        return [self.state[digest] for digest in digests if digest in self.state]
+
+    def delete_state(self, *, expired_at: float, limit: int) -> int:
+        self.calls.append(("delete_state", limit))
+        self.fault("delete_state")
+        expired = [each.digest for each in self.state.values() if each.expires_at <= expired_at]
+        for digest in expired[:limit]:
+            del self.state[digest]
+        return len(expired[:limit])
 
     def add_key(self, key: GatewayKeyRecord) -> None:
         self.fault("add_key")

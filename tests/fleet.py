@@ -2,10 +2,14 @@
 
 What a provider does depends on its character, on the time (it has outages and recovers) and on the
 call's place in its request, never on what the rest of the world does meanwhile.
+
+Every provider has the same to say to a client: the numbers from 0 up. So whoever looks at what the
+client got sees whether something is missing, or was told twice.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +33,7 @@ from tests.scripted_upstream import (
     Step,
     Wait,
     answer,
+    chunk,
     error,
     text,
 )
@@ -42,18 +47,28 @@ Plot = Callable[["Scene"], Script]
 
 @dataclass(frozen=True)
 class Scene:
-    """A call that is about to happen. All that it says names the call, so that a client's text
-    tells where it came from."""
+    """A call that is about to happen."""
 
     call: Call
     chance: Random
+    length: int
+    """How many words the answer to this client has."""
 
     @property
     def streamed(self) -> bool:
         return bool(self.call.body.get("stream"))
 
+    @property
+    def prefill(self) -> str | None:
+        """The answer that the provider is to go on from."""
+        last = self.call.body["messages"][-1]
+        return last["content"] if last["role"] == "assistant" else None
+
     def words(self) -> list[str]:
-        return [f"<{self.call.number}>" for _ in range(self.chance.randint(1, 12))]
+        """Some tell it in words of their own, which cannot be joined on to the usual ones."""
+        begun = numbers_in(self.prefill or "")
+        form = "({})" if self.chance.random() < 0.1 else "<{}>"
+        return [form.format(number) for number in range(len(begun), self.length)]
 
     def soon(self) -> Wait:
         return Wait(self.chance.expovariate(2.0))
@@ -65,7 +80,8 @@ class Scene:
 def good(scene: Scene) -> Script:
     if not scene.streamed:
         return [scene.soon(), *answer("".join(scene.words()))]
-    return [scene.soon(), Head(), ROLE, *paced(scene), STOP, DONE]
+    thought = [THOUGHT] if scene.chance.random() < 0.2 else []
+    return [scene.soon(), Head(), ROLE, *thought, *paced(scene), STOP, DONE]
 
 
 def paced(scene: Scene) -> list[Step]:
@@ -98,11 +114,22 @@ def before_content(*steps: Step) -> Plot:
 
 
 def after_content(*steps: Step) -> Plot:
-    return lambda scene: (
-        [scene.soon(), Head(), ROLE, *paced(scene), *steps]
-        if scene.streamed
-        else [scene.soon(), Head(headers=JSON), b'{"choices": [{', *steps]
-    )
+    """A stream comes to some of its words, or to no more than its thoughts."""
+
+    def plot(scene: Scene) -> Script:
+        if not scene.streamed:
+            return [scene.soon(), Head(headers=JSON), b'{"choices": [{', *steps]
+        said = paced(scene)
+        said = said[: scene.chance.randint(0, len(said))]
+        return [scene.soon(), Head(), ROLE, THOUGHT, *said, *steps]
+
+    return plot
+
+
+def refused_prefill(scene: Scene) -> Script:
+    if scene.prefill is None:
+        return good(scene)
+    return [scene.soon(), *error(400, "this model does not take an assistant prefill")]
 
 
 def empty(scene: Scene) -> Script:
@@ -117,6 +144,7 @@ def whole_for_a_stream(scene: Scene) -> Script:
     return [Head(headers=EVENTS), *answer("".join(scene.words()))[1:]]
 
 
+THOUGHT = chunk({"reasoning_content": "hm"})
 NEVER_SENT = frozenset({"a refused connection", "no connection"})
 """Calls that the provider knows nothing of, so it does not count them."""
 IN_BAND = b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'
@@ -157,6 +185,7 @@ VERDICTS: Mapping[str, Plot] = {
     "a prompt that is too long": status(400, "maximum context length is 8192 tokens"),
     "an unknown model": status(404, "model not found"),
     "a bug in the client": raises(RuntimeError("a bug")),
+    "a refused prefill": refused_prefill,
 }
 ALL_PLOTS: Mapping[str, Plot] = {
     "an answer": good,
@@ -212,6 +241,8 @@ class Fleet:
         self._characters = {character.name: character for character in FLEET}
         self._calls_of: defaultdict[str, int] = defaultdict(int)
         self.plots: dict[int, str] = {}
+        self.recovered = False
+        """From then on nothing goes wrong any more."""
 
     def keys(self) -> list[ProviderKey]:
         return [
@@ -235,11 +266,17 @@ class Fleet:
         self._calls_of[asker] += 1
         chance = Random(f"{self._seed} {asker} {self._calls_of[asker]}")
         plot = self.plots[call.number] = self._plot(call, chance)
-        return ALL_PLOTS[plot](Scene(call, chance))
+        return ALL_PLOTS[plot](Scene(call, chance, self.length_for(asker)))
+
+    def length_for(self, asker: str) -> int:
+        """How many words the answer to a client has."""
+        return Random(f"{self._seed} {asker}").randint(1, 12)
 
     def _plot(self, call: Call, chance: Random) -> str:
         character = self._characters[call.key.partition("-")[0]]
         now = call.at / self._seconds
+        if self.recovered:
+            return "an answer"
         if is_in(now, REVOKED.get(call.key, (0, 0))):
             return "a revoked key"
         if any(is_in(now, outage) for outage in character.outages):
@@ -258,6 +295,11 @@ def asker_of(call: Call) -> str:
     content = call.body["messages"][0]["content"]
     assert isinstance(content, str)
     return content
+
+
+def numbers_in(words: str) -> list[int]:
+    """What a client was told, whatever words it was told in."""
+    return [int(number) for number in re.findall(r"[<(](\d+)[>)]", words)]
 
 
 def past_rpm(times: Sequence[float], rpm: int) -> bool:

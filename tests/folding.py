@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,12 @@ def fold(chunks: Iterable[dict[str, Any]]) -> Folded:
                 folded.finish.setdefault(index, []).append(choice["finish_reason"])
             _add(folded, index, choice.get("delta") or {})
     return folded
+
+
+def fold_bytes(stream: bytes) -> Folded:
+    """A stream as it went over the wire; comments and the end mark do not count."""
+    lines = [line for line in stream.decode().splitlines() if line.startswith("data: {")]
+    return fold(json.loads(line.removeprefix("data: ")) for line in lines)
 
 
 def fold_answer(completion: dict[str, Any]) -> Folded:

@@ -1,8 +1,8 @@
 """Lanes: providers, keys and models that one test has for itself, on a gateway that many share.
 
 A cooled key, an evicted key and an open circuit breaker outlive the request that caused them, and a
-gateway takes seconds to start. So one configuration declares many equal lanes, and each test takes
-a new one:
+gateway takes seconds to start. So one configuration declares many lanes, and each test takes a new
+one:
 
     lane.plays(first=Step(status=500), second=Step(text="hello"))
     seen = lane.ask("first-second", stream=True)
@@ -18,10 +18,10 @@ import http.client
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 import httpx
@@ -31,17 +31,21 @@ from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.stores import Charge
 from signalbox.simulator import Match, Rule, Scenario, Step
 from tests.gateway import KEY, NO_TLS, Gateway, Provider, eventually, gateway, simulated_provider
+from tests.observed import Seen, Trace
 from tests.simulator_client import chat
 
 KEYS = {"twin": ("left", "right")}
-"""The keys of a provider that has not just one of its own name."""
+"""The keys of a provider that has not just one of its own name; the first is leased first."""
 SHARED = ("groq",)
 """Providers that all lanes have in common: what they can carry goes by their name."""
+
 LOST = "lost"
-"""A provider at a simulator of its own, for broken connections: it never leaves one for the next
-request, which would send that once more if it found the connection broken."""
+"""A simulator of its own, for broken connections: it must never leave one for the next request,
+which would send that once more if it found the connection broken."""
 DEAD = "dead"
-"""A provider at a port where nobody listens."""
+"""A port where nobody listens."""
+VOID = "void"
+"""A port that never completes a connection."""
 
 FINISHED = {False: ("answered",), True: ("first_token_received", "stream_ended")}
 """The last events of a request that is answered, by whether it is streamed."""
@@ -53,68 +57,100 @@ class Model:
     """A model with a route to each of `providers`, in this order of preference.
 
     `-N` in `more`, further TOML of the model, stands for the lane's number. With `by_strategy` no
-    order is declared; each route then costs ten times as much as the one before it.
+    order is declared; each route then costs ten times as much as the one before it. With `prefill`
+    every route takes one. `at`: where the first provider is, one of `LOST`, `DEAD`, `VOID`.
     """
 
     providers: tuple[str, ...]
     more: str = ""
     by_strategy: bool = False
+    prefill: bool = False
+    at: str | None = None
 
 
-def served_by(*providers: str, more: str = "", by_strategy: bool = False) -> Model:
-    return Model(providers, more, by_strategy)
+def served_by(*providers: str, **options: Any) -> Model:
+    return Model(providers, **options)
 
 
 class Lanes:
     """Hands out lanes; a context manager's product, see `running_lanes`."""
 
-    def __init__(self, running: Gateway, simulators: list[Provider], how_many: int) -> None:
+    def __init__(self, running: Gateway, simulators: Sequence[list[Provider]]) -> None:
+        """`simulators`: those that each lane uses."""
         self.gateway = running
         self._simulators = simulators
-        self._how_many = how_many
         self._numbers = count()
 
     def next(self) -> Lane:
         number = next(self._numbers)
-        assert number < self._how_many, f"all {self._how_many} lanes are used: declare more"
-        return Lane(number, self.gateway, self._simulators)
+        assert number < len(self._simulators), "all lanes are used: declare more"
+        return self.at(number)
+
+    def at(self, number: int) -> Lane:
+        return Lane(number, self.gateway, self._simulators[number])
 
 
 @contextmanager
-def running_lanes(how_many: int, models: Mapping[str, Model], more: str = "") -> Iterator[Lanes]:
-    """A gateway with these models in every lane. `more`: TOML that stands before all tables."""
+def running_lanes(lanes: Sequence[Mapping[str, Model]], more: str = "") -> Iterator[Lanes]:
+    """A gateway with these models, by name, in each lane. `more`: TOML that stands before all
+    tables."""
     with ExitStack() as stack:
-        usual, unreliable = (stack.enter_context(simulated_provider()) for _ in range(2))
-        dead = stack.enter_context(socket.socket())
-        dead.bind(("127.0.0.1", 0))  # without `listen`: connections are refused
-        urls = {LOST: unreliable.url, DEAD: f"http://127.0.0.1:{dead.getsockname()[1]}/v1"}
+        usual = stack.enter_context(simulated_provider())
+        simulators = [[usual] for _ in lanes]
+        urls = {None: usual.url} | _addresses(stack)
+        losing = [number for number, models in enumerate(lanes) if _has_lost(models)]
+        if losing:
+            unreliable = stack.enter_context(simulated_provider())
+            urls[LOST] = unreliable.url
+            for number in losing:
+                simulators[number].insert(0, unreliable)
         config = [more, f'keys.test.key = {{ value = "{KEY}" }}']
-        for number in range(how_many):
-            config += _tables(number, models, urls, usual.url)
+        for number, models in enumerate(lanes):
+            config += _tables(number, models, urls)
         running = stack.enter_context(gateway("\n".join(dict.fromkeys(config))))
-        yield Lanes(running, [usual, unreliable], how_many)
+        yield Lanes(running, simulators)
+
+
+def _has_lost(models: Mapping[str, Model]) -> bool:
+    return any(model.at == LOST for model in models.values())
+
+
+def _addresses(stack: ExitStack) -> dict[str | None, str]:
+    """The addresses at which no simulator is, as long as the stack holds."""
+    dead, void, held = (stack.enter_context(socket.socket()) for _ in range(3))
+    for unanswered in (dead, void):
+        unanswered.bind(("127.0.0.1", 0))
+    # Nobody listens at `dead`. The queue of `void` has room for one connection, which is never
+    # accepted: Linux ignores those that come after it.
+    void.listen(0)
+    held.connect(void.getsockname())
+    return {DEAD: _url(dead), VOID: _url(void)}
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
 
 
 def _tables(
-    number: int, models: Mapping[str, Model], urls: Mapping[str, str], usual: str
+    number: int, models: Mapping[str, Model], urls: Mapping[str | None, str]
 ) -> Iterator[str]:
-    for provider in dict.fromkeys(p for model in models.values() for p in model.providers):
-        keys = ", ".join(
-            f'{{ value = "{_key(number, key)}" }}' for key in KEYS.get(provider, (provider,))
-        )
-        yield (
-            f"[providers.{_numbered(number, provider)}]\n"
-            f'api = "openai"\nbase_url = "{urls.get(provider, usual)}"\nkeys = [{keys}]'
-        )
     for name, model in models.items():
+        for place, provider in enumerate(model.providers):
+            yield _provider(number, provider, urls[None if place else model.at])
         routes = ", ".join(
-            f'{{ provider = "{_numbered(number, provider)}", model = "m", '
+            f'{{ provider = "{_numbered(number, provider)}", model = "{name}", '
             + _price_and_order(place, model)
-            + " }"
+            + (", prefill = true }" if model.prefill else " }")
             for place, provider in enumerate(model.providers)
         )
         more = model.more.replace("-N", f"-{number}")
         yield f'[models."{name}-{number}"]\nroutes = [{routes}]\n{more}'
+
+
+def _provider(number: int, name: str, url: str) -> str:
+    keys = ", ".join(f'{{ value = "{_key(number, key)}" }}' for key in KEYS.get(name, (name,)))
+    table = f"[providers.{_numbered(number, name)}]"
+    return f'{table}\napi = "openai"\nbase_url = "{url}"\nkeys = [{keys}]'
 
 
 def _price_and_order(place: int, model: Model) -> str:
@@ -195,7 +231,7 @@ class Lane:
 
     def calls(self, *keys: str) -> list[dict[str, Any]]:
         """What was received on these keys, on all of them where none is named: journal entries,
-        oldest first at each simulator."""
+        those of providers at `LOST` before all others, and the oldest first."""
         wanted = [_key(self.number, key) for key in keys]
         received = [call for simulator in self._simulators for call in simulator.received()]
         return [call for call in received if not keys or call["key"] in wanted]
@@ -209,9 +245,15 @@ class Lane:
 
     def called(self) -> dict[str, int]:
         """How often each key was used."""
+        return dict(Counter(key for key, _ in self.way()))
+
+    def way(self) -> list[tuple[str, str]]:
+        """The name of the key and of the model of each call, in the order of `calls`."""
         suffix = f"-{self.number}"
-        names = (call["key"].removeprefix("sk-").removesuffix(suffix) for call in self.calls())
-        return dict(Counter(names))
+        return [
+            (call["key"].removeprefix("sk-").removesuffix(suffix), call["body"]["model"])
+            for call in self.calls()
+        ]
 
     def trace(self, seen: Seen) -> Trace:
         return Trace(self.gateway.trace(seen.trace_id))
@@ -229,116 +271,3 @@ class Lane:
             return store.load_charge(seen.trace_id)
         finally:
             store.close()
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the client saw: one whole answer, or as much of a stream as there was."""
-
-    status: int
-    headers: httpx.Headers
-    body: bytes
-
-    @classmethod
-    def of(cls, response: httpx.Response) -> Seen:
-        return cls(response.status_code, response.headers, response.content)
-
-    @property
-    def trace_id(self) -> str:
-        return self.headers["x-signalbox-trace-id"]
-
-    @property
-    def streamed(self) -> bool:
-        return self.headers["content-type"].startswith("text/event-stream")
-
-    @property
-    def _lines(self) -> list[str]:
-        return [line for line in self.body.decode().split("\n") if line]
-
-    @property
-    def comments(self) -> int:
-        return sum(line.startswith(":") for line in self._lines)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the answer was brought to its end."""
-        return not self.streamed or self._lines[-1] == "data: [DONE]"
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """A stream's events without the end mark; the body where it is no stream."""
-        if not self.streamed:
-            return [json.loads(self.body)]
-        data = [line.removeprefix("data: ") for line in self._lines if line.startswith("data: ")]
-        return [json.loads(event) for event in data if event != "[DONE]"]
-
-    @property
-    def _choices(self) -> list[dict[str, Any]]:
-        return [choice for event in self.events for choice in event.get("choices", ())]
-
-    @property
-    def text(self) -> str:
-        parts = [choice.get("delta") or choice.get("message") or {} for choice in self._choices]
-        return "".join(part.get("content") or "" for part in parts)
-
-    @property
-    def finish_reasons(self) -> list[str]:
-        reasons = [choice.get("finish_reason") for choice in self._choices]
-        return [reason for reason in reasons if reason is not None]
-
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        return [event["error"] for event in self.events if "error" in event]
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """The one error that there is."""
-        [error] = self.errors
-        return error
-
-
-FAILED = ("attempt_failed", "route_failed", "model_failed")
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A saved trace, as `GET /traces/{id}` shows it."""
-
-    raw: dict[str, Any]
-
-    @property
-    def trace_id(self) -> str:
-        return str(self.raw["id"])
-
-    @property
-    def _steps(self) -> list[dict[str, Any]]:
-        return list(self.raw["events"])
-
-    @property
-    def events(self) -> tuple[str, ...]:
-        return tuple(step["name"] for step in self._steps if step["kind"] == "event")
-
-    @property
-    def reasons(self) -> dict[str, list[str]]:
-        """Of each event that gives one, the reasons in order."""
-        found: dict[str, list[str]] = {}
-        for step in self._steps:
-            if step["kind"] == "event" and step["data"]["reason"]:
-                found.setdefault(step["name"], []).append(step["data"]["reason"])
-        return found
-
-    @property
-    def failures(self) -> list[str]:
-        """The kind of each attempt's failure. The fact says it; of an answer that came to its end
-        and was none, the move that follows does."""
-        kinds = []
-        for step, after in pairwise(self._steps):
-            if step["name"] == "UpstreamFailed":
-                kinds.append(step["data"]["failure"]["kind"])
-            elif step["name"] == "UpstreamEnded" and after["name"] in FAILED:
-                kinds.append(after["data"]["reason"].partition(":")[0])
-        return kinds
-
-    def payloads(self, kind: str) -> list[Any]:
-        """The recorded bodies of this kind, decoded."""
-        return [json.loads(p["body"]) for p in self.raw["payloads"] if p["kind"] == kind]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, AnyStr
 
 import pytest
 
@@ -52,7 +52,7 @@ def recorded_exchanges(wanted: Callable[[Exchange], bool]) -> list[Any]:
     return [_parameter(exchange) for exchange in _recorded() if wanted(exchange)]
 
 
-def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+def cut(data: AnyStr, places: Iterable[int]) -> list[AnyStr]:
     """`data` cut at the places, each taken modulo its length."""
     marks = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return [data[start:end] for start, end in pairwise(marks)]

@@ -13,6 +13,7 @@ from signalbox.ids import RANDOM_BITS, uuid7
 from signalbox.persistence.stores import (
     Charge,
     GatewayKeyRecord,
+    StateRecord,
     TraceEvent,
     TracePayload,
     TraceRecord,
@@ -78,6 +79,11 @@ def key(name: str) -> GatewayKeyRecord:
         prefix="gateway-sk-abc",
         created_at=1_700_000_000.0,
     )
+
+
+def state(name: str, expires_at: float = 1_700_000_000.0) -> StateRecord:
+    digest = sha256(name.encode()).digest()
+    return StateRecord(digest, route_id="a:m", key_mark="0123", expires_at=expires_at)
 
 
 # Times are kept to the microsecond, so microseconds are what survives a round trip.

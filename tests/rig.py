@@ -14,14 +14,17 @@ from typing import Any
 
 import trio
 
+from signalbox.actors.affinity import Affinity
 from signalbox.actors.attempt import Endpoint
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
 from signalbox.actors.ledger import Ledger
 from signalbox.actors.outputs import CAPACITY, Output, StreamBytes
+from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
 from signalbox.actors.runner import RequestRunner
 from signalbox.actors.services import RunnerServices
+from signalbox.actors.store_access import InProcess
 from signalbox.actors.supervisor import ChildSpec, Supervisor
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
@@ -30,6 +33,7 @@ from signalbox.adapters.openai_door import ChatEncoder
 from signalbox.app import unsupported_fields
 from signalbox.ids import Uuid7Generator
 from signalbox.machines.plan import RequestPlan
+from signalbox.persistence.health_memory import MemoryHealthStore
 from signalbox.persistence.lease_stores import (
     LeaseRecord,
     LeaseRefused,
@@ -132,8 +136,16 @@ class Rig:
         writer = TraceWriter(
             self.supervisor, self.store, workers, retention_days=7, now=self.wall_clock
         )
-        pool = KeyPool(self.keys, self.leases, alert=self.alerts.append)
-        limiter = RateLimiter(self.limits, self.everyone)
+        provider_state = ProviderState(
+            self.supervisor,
+            self.store,
+            self.keys,
+            readers=workers,
+            writers=workers,
+            now=self.wall_clock,
+        )
+        pool = KeyPool(self.keys, InProcess(self.leases), alert=self.alerts.append)
+        limiter = RateLimiter(InProcess(self.limits), self.everyone)
         for name, run in (("key_pool", pool.run), ("rate_limiter", limiter.run)):
             self.supervisor.add(ChildSpec(name, run, 1, "told nothing"))
         self.services = RunnerServices(
@@ -145,7 +157,9 @@ class Rig:
             key_pool=pool,
             limiter=limiter,
             ledger=ledger,
-            health=Health(),
+            health=Health(InProcess(MemoryHealthStore())),
+            affinity=Affinity(),
+            provider_state=provider_state,
             hub=TraceHub(),
             writer=writer,
             upstream=self.upstream,
@@ -222,9 +236,11 @@ class Rig:
         assert self.services.hub.under_way() == []
 
 
-def scripted_rig(folder: Path, *scripts: Script, **parts: Any) -> Rig:
-    """Providers `a` and `b` with a key each; the first call follows the first script, and so on."""
-    keys = [provider_key("a"), provider_key("b")]
+def scripted_rig(
+    folder: Path, *scripts: Script, providers: Sequence[str] = ("a", "b"), **parts: Any
+) -> Rig:
+    """Providers with a key each; the first call follows the first script, and so on."""
+    keys = [provider_key(provider) for provider in providers]
     return Rig(ScriptedUpstream(lambda call: scripts[call.number - 1]), folder, keys, **parts)
 
 

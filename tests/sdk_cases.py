@@ -38,6 +38,8 @@ FAULTS: Mapping[str, Step] = {
     # Apart in time: an error that came in one read with the first content would fall over unseen.
     "breaking": Step(text=STORY, error_after=3, token_delay=0.1),
     "torn": Step(text=STORY, cut_after=3, how="rst"),
+    "torn-and-mended": Step(text=STORY, cut_after=3, how="rst"),
+    "torn-and-contradicted": Step(text=STORY, cut_after=3, how="rst"),
     "groq-like": Step(usage="thrice"),
     "unasked-usage": Step(usage="in_choice"),
     "usage-less": Step(usage="none"),
@@ -53,8 +55,14 @@ FAULTS_ONCE: Mapping[str, Step] = {
 }
 """As `FAULTS`, and then it answers."""
 UNDISTURBED = ("m", "vendor/with-a-slash", "standby", "deepseek")
-WITH_STANDBY = ("rescued", "passed-on", "unreachable")
-"""Models whose configured fallback is `standby`."""
+FALLBACKS = {
+    "rescued": "standby",
+    "passed-on": "standby",
+    "unreachable": "standby",
+    "torn-and-mended": "story",
+    "torn-and-contradicted": "standby",
+}
+"""The fallback that a model's configuration names. Of these only `story` tells the `STORY`."""
 IMPATIENT = ("silent", "retried-silent")
 """Models that wait for an answer a fifth of a second."""
 SCENARIO = Scenario(
@@ -93,7 +101,7 @@ rpm = 1
 def _model(name: str, url: str) -> str:
     provider = name.replace("/", "-")
     address = "http://127.0.0.1:1/v1" if name == "unreachable" else url
-    more = 'fallbacks = ["standby"]\n' if name in WITH_STANDBY else ""
+    more = f'fallbacks = ["{FALLBACKS[name]}"]\n' if name in FALLBACKS else ""
     if name in IMPATIENT:
         more += "timeouts = { first_token = 0.2, response = 0.2 }\n"
     return f"""

@@ -52,12 +52,18 @@ def private_postgres() -> Iterator[PrivateServer]:
 @contextmanager
 def private_redis() -> Iterator[PrivateServer]:
     """A fresh Redis that keeps nothing on disk."""
-    with tempfile.TemporaryDirectory(prefix="signalbox-redis-") as name:
-        socket = Path(name, "redis.sock")
-        serve = [_program("redis-server"), "--port", "0", "--unixsocket", str(socket)]
-        serve += ["--save", "", "--appendonly", "no"]
-        with _running(serve, Path(name), signal.SIGTERM) as process:
-            yield PrivateServer(process, socket)
+    with tempfile.TemporaryDirectory(prefix="signalbox-redis-") as name, redis_in(Path(name)) as it:
+        yield it
+
+
+@contextmanager
+def redis_in(folder: Path) -> Iterator[PrivateServer]:
+    """As `private_redis`, with its socket in `folder`: another one may follow it there."""
+    socket = folder / "redis.sock"
+    serve = [_program("redis-server"), "--port", "0", "--unixsocket", str(socket)]
+    serve += ["--save", "", "--appendonly", "no"]
+    with _running(serve, folder, signal.SIGTERM) as process:
+        yield PrivateServer(process, socket)
 
 
 def chromium_path() -> str:

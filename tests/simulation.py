@@ -24,16 +24,29 @@ from signalbox.actors.key_pool import KeyPoolStatistics
 from signalbox.actors.outputs import Output, Refusal, StreamBytes, StreamHead, WholeAnswer
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.errors import StoreUnavailable
+from signalbox.machines.breaker import MAX_DELAY
+from signalbox.machines.facts import BreakerState
+from signalbox.machines.keys import EVICTION
 from signalbox.machines.plan import RequestPlan
 from signalbox.persistence.stores import TraceRecord
-from signalbox.types import Request, RetryPolicy, Strategy, Timeouts
+from signalbox.types import Midstream, ModelPlan, Request, RetryPolicy, Strategy, Timeouts
 from tests.fleet import Fleet, Period, asker_of, is_in
+from tests.folding import Folded, fold_answer, fold_bytes
 from tests.rig import Rig, model
 from tests.scripted_upstream import Call, ScriptedUpstream
 
+TAKE_PREFILL = frozenset({"steady", "flapping"})
+
+
+def routed(name: str, *providers: str) -> ModelPlan:
+    plan = model(name, *providers)
+    routes = [replace(route, prefill=route.provider in TAKE_PREFILL) for route in plan.routes]
+    return replace(plan, routes=tuple(routes))
+
+
 MODELS = {
-    "chat": model("chat", "steady", "broken", "strict"),
-    "backup": model("backup", "liar", "flapping", "steady"),
+    "chat": routed("chat", "steady", "broken", "strict"),
+    "backup": routed("backup", "liar", "flapping", "steady"),
     "cheap": model("cheap", "silent", "strict"),
     "lonely": model("lonely", "narrow"),
 }
@@ -41,6 +54,9 @@ CHAINS = (["chat", "backup"], ["chat"], ["cheap", "chat"], ["backup"], ["lonely"
 DATABASE_AWAY: Sequence[Period] = ((0.2, 0.23), (0.5, 0.54))
 LEDGER_CRASHES = (0.3, 0.7)
 """When a bug takes the ledger down, as shares of the run."""
+MIDSTREAM = (Midstream.CONTINUE, Midstream.CONTINUE, Midstream.SAME_MODEL, Midstream.ERROR)
+SMALL = 40
+"""Requests of a small world: enough for each rule to be met, few enough for hundreds of seeds."""
 REQUESTS_PER_SECOND = 4.0
 ALL_AT_ONCE = 0.1
 """The share of the requests that come in bursts."""
@@ -75,20 +91,23 @@ class Client:
         return [piece for _, piece in self.seen]
 
     @property
-    def text(self) -> str:
-        """All bytes that came as an answer, whole or in pieces."""
-        return b"".join(
-            piece.data if isinstance(piece, StreamBytes) else piece.body
-            for piece in self.pieces
-            if isinstance(piece, StreamBytes | WholeAnswer)
-        ).decode()
+    def stream(self) -> bytes:
+        """What came in pieces."""
+        return b"".join(piece.data for piece in self.pieces if isinstance(piece, StreamBytes))
+
+    @property
+    def told(self) -> Folded:
+        """What all that came amounts to."""
+        for piece in self.pieces:
+            if isinstance(piece, WholeAnswer):
+                return fold_answer(msgspec.json.decode(piece.body))
+        return fold_bytes(self.stream)
 
     @property
     def has_success(self) -> bool:
-        """A whole answer, or a stream with its end and no error in it."""
-        if any(isinstance(piece, WholeAnswer) for piece in self.pieces):
-            return True
-        return "[DONE]" in self.text and '"error"' not in self.text
+        """One finish reason that is no error, and of a stream its end as well."""
+        whole = any(isinstance(piece, WholeAnswer) for piece in self.pieces)
+        return self.told.finish == {0: ["stop"]} and (whole or b"[DONE]" in self.stream)
 
 
 class Simulation:
@@ -111,6 +130,10 @@ class Simulation:
         self.crashes_left = [*LEDGER_CRASHES]
         self._requests = requests
         self.clients: list[Client] = []
+        self.recoveries: dict[str, list[Output]] = {}
+        """What one more call of each route gave when all faults were over, by route id."""
+        self.breakers: dict[str, BreakerState] = {}
+        """Where each breaker stood after that."""
         self.tasks_left = -1
         self.pool: KeyPoolStatistics | None = None
         """As it was when everything was over."""
@@ -136,10 +159,22 @@ class Simulation:
             async with trio.open_nursery() as nursery:
                 for client in self.clients:
                     nursery.start_soon(self._serve, client)
-            # Time for the ledger to bring its spool into the database.
-            await trio.sleep(60)
-            self.pool = self.rig.services.key_pool.statistics()
+            await self._recover()
+            self.pool = await self.rig.services.key_pool.statistics()
         self.tasks_left = trio.lowlevel.current_statistics().tasks_living - tasks_before
+
+    async def _recover(self) -> None:
+        """All faults are over. After the longest delay of a breaker every route gets one call more,
+        by which time the ledger has brought its spool into the database."""
+        self.fleet.recovered = True
+        await trio.sleep(max(MAX_DELAY, EVICTION) + 1)
+        for plan in MODELS.values():
+            for route in plan.routes:
+                alone = RequestPlan((replace(plan, routes=(route,)),), stream=False)
+                self.recoveries[route.id] = await self.rig.ask(self.rig.request(), alone)
+        routes = list(self.recoveries)
+        pasts = await self.rig.services.health.snapshots(routes, trio.current_time())
+        self.breakers = {route: past.breaker for route, past in zip(routes, pasts, strict=True)}
 
     # ── the world ─────────────────────────────────────────────────────────────────────────────
 
@@ -164,7 +199,12 @@ class Simulation:
         return Client(
             number=number,
             asks_at=at,
-            request=replace(request, body=body, received_at=self.rig.wall_clock() + at),
+            request=replace(
+                request,
+                body=body,
+                received_at=self.rig.wall_clock() + at,
+                conversation=f"conversation {chance.randrange(5)}",
+            ),
             plan=RequestPlan(
                 models=tuple(MODELS[each] for each in chain),
                 stream=streamed,
@@ -182,6 +222,9 @@ class Simulation:
                 ),
                 prompt_tokens=10,
                 output_tokens=10,
+                midstream=chance.choice(MIDSTREAM) if streamed else Midstream.ERROR,
+                hedge=streamed and chance.random() < 0.3,
+                hedge_after=chance.choice([None, 0.5]),
             ),
             pause=chance.choice([0.0, 0.0, 0.0, 0.2, 2.0]),
             patience=chance.expovariate(0.1) if chance.random() < 0.2 else 10_000.0,

@@ -10,15 +10,19 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
 
 from signalbox.actors.mailbox import Mailbox
+from signalbox.actors.rate_limiter import KeyLimits
+from signalbox.actors.readiness import Readiness, ReadinessReport
 from signalbox.actors.supervisor import ChildSpec, Supervisor
-from signalbox.app import reasons_not_ready
+from signalbox.http.metrics import MetricsSources, exposition
 from signalbox.ids import is_uuid7
 from signalbox.machines.diagram import render
 from signalbox.simulator import Step
 from tests.doors import door_client
-from tests.fakes import MemoryStore, database_away
+from tests.fakes import InlineWorkers, MemoryStore, database_away
 from tests.gateway import (
     ADMIN_TOKEN,
     KEY,
@@ -28,6 +32,7 @@ from tests.gateway import (
     gateway,
     simulated_provider,
 )
+from tests.shared_station import Shared, Station, away
 from tests.simulator_client import chat
 
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -89,7 +94,8 @@ def test_health_is_open(http: httpx.Client, method: str, path: str) -> None:
 
 def test_a_gateway_that_runs_is_ready(http: httpx.Client) -> None:
     answer = http.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "reasons": []})
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "reasons": [], "degraded": []}
 
 
 async def test_what_is_not_ready_is_named() -> None:
@@ -98,17 +104,82 @@ async def test_what_is_not_ready_is_named() -> None:
 
     supervisor, store, draining = Supervisor(), MemoryStore(), trio.Event()
     supervisor.add(ChildSpec("writer", idle, capacity=1, capacity_reason="a test"))
-    [not_running] = await reasons_not_ready(supervisor, store, draining)
+    readiness = Readiness(supervisor, store, InlineWorkers(), draining)
+    [not_running] = (await readiness.look()).reasons
     assert not_running.startswith("the actor writer is ")
     async with trio.open_nursery() as nursery:
         await nursery.start(supervisor.run)
-        assert await reasons_not_ready(supervisor, store, draining) == []
+        assert (await readiness.look()).reasons == []
         store.fault = database_away
         draining.set()
-        reasons = await reasons_not_ready(supervisor, store, draining)
+        reasons = (await readiness.look()).reasons
         supervisor.stop()
     assert reasons[0] == "the gateway is stopping"
     assert reasons[1].endswith("the database does not answer")
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+async def test_what_is_done_without_the_shared_state_is_named(
+    autojump_clock: MockClock, refuse: bool
+) -> None:
+    shared = Shared()
+    station = Station(shared, refuse=refuse)
+    readiness = Readiness(
+        station.supervisor, MemoryStore(), InlineWorkers(), trio.Event(), station.state
+    )
+    async with station.running():
+        assert await readiness.look() == ReadinessReport([], [])
+        shared.fault = away
+        await trio.sleep(30)
+        seen = await readiness.look()
+    [said] = seen.reasons if refuse else seen.degraded
+    assert re.fullmatch(r"the shared state is away since \d\d s \(connection refused\)", said)
+    assert (seen.degraded if refuse else seen.reasons) == []
+
+
+# Metrics
+
+
+def test_metrics_are_what_prometheus_reads(http: httpx.Client, saved: list[str]) -> None:
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    found = samples(answer.text)
+    assert found['signalbox_key_phase{key="primary/1",phase="active",provider="primary"}'] == 1
+    assert found['signalbox_key_open_leases{key="primary/1",provider="primary"}'] == 0
+    assert found['signalbox_route_breaker{route="primary:m",state="closed"}'] == 1
+    assert found['signalbox_actor_restarts_total{actor="ledger"}'] == 0
+    assert not [name for name in found if "shared_state" in name]
+
+
+async def test_metrics_tell_of_an_outage(autojump_clock: MockClock) -> None:
+    shared = Shared()
+    station = Station(shared, rpm=10, refuse=True)
+    sources = MetricsSources(
+        station.supervisor, station.pool, station.limiter, station.health, station.state
+    )
+    async with station.running():
+        await station.health.attempt_started("openai:\ud800")
+        await station.leases(5)
+        shared.fault = away
+        await station.admit(KeyLimits("ci", None, None, None))
+        found = samples((await exposition(sources)).decode())
+    assert found["signalbox_shared_state_up"] == 0
+    assert found["signalbox_shared_state_failures_total"] == 1
+    assert found['signalbox_limiter_refusals_total{kind="shared_state",scope="global"}'] == 1
+
+
+def samples(text: str) -> dict[str, float]:
+    """By name and labels, as Prometheus reads them."""
+    return {
+        sample.name + _labels(sample.labels): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _labels(labels: dict[str, str]) -> str:
+    listed = ",".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
+    return f"{{{listed}}}" if listed else ""
 
 
 # Traces

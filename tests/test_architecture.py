@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "app": FOUNDATION | {"machines", "adapters", "persistence", "actors", "http"},
     "cli": FOUNDATION
     | {"machines", "adapters", "persistence", "actors", "http", "app", "simulator"},
-    "simulator": frozenset({"types"}),
+    "simulator": frozenset({"types", "errors"}),
     "__main__": frozenset({"cli"}),
 }
 """Part → the parts on its left. A part may also import itself and `signalbox` (the version)."""
@@ -53,7 +53,9 @@ CONCRETE_STORES = (
     "postgres",
     "leases_",
     "limits_",
-    "health_",
+    "health_memory",
+    "health_redis",
+    "instances_redis",
     "migrations",
     "tables",
     "columns",

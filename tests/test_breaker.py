@@ -21,10 +21,12 @@ from signalbox.machines.breaker import (
     Verdict,
     at_time,
     ended,
+    shown,
     started,
     verdict,
 )
 from signalbox.machines.facts import BreakerState
+from signalbox.machines.probes import PATIENCE
 from signalbox.machines.table import IllegalEvent, events, follow, states
 
 CLOSED, OPEN, HALF_OPEN = BreakerState
@@ -99,6 +101,9 @@ def test_only_the_providers_faults_count(kind: FailureKind) -> None:
         FailureKind.CONTEXT_LENGTH,
         FailureKind.RATE_LIMITED,
         FailureKind.KEY_REJECTED,
+        FailureKind.QUOTA_EXHAUSTED,
+        FailureKind.MODEL_FORBIDDEN,
+        FailureKind.SPLICE_MISMATCH,
         FailureKind.INTERNAL,
     ],
 )
@@ -168,3 +173,35 @@ def test_results_from_before_it_opened_are_ignored(said: Verdict) -> None:
     assert ended(opened(), 99, said, NOW) == opened()
     breaker, at = probed(number=100)
     assert ended(breaker, 99, said, at) == breaker
+
+
+def test_it_says_when_the_next_probe_may_come() -> None:
+    assert shown(Breaker(), NOW) == (CLOSED, None)
+    assert shown(opened(), NOW) == (OPEN, NOW + BASE_DELAY)
+    assert shown(opened(), NOW + BASE_DELAY) == (HALF_OPEN, None)
+
+
+def test_while_a_probe_is_out_it_is_shown_as_open_but_not_for_ever() -> None:
+    breaker, at = probed()
+    assert shown(breaker, at) == (OPEN, at + PATIENCE)
+    assert shown(breaker, at + PATIENCE) == (HALF_OPEN, None)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Verdict), st.floats(0, 2 * MAX_DELAY)), max_size=60))
+def test_whatever_happened_one_good_probe_closes_it(past: list[tuple[Verdict, float]]) -> None:
+    breaker, now = Breaker(), NOW
+    for number, (said, wait) in enumerate(past, start=1):
+        breaker = ended(started(breaker, number, now), number, said, now)
+        now += wait
+    state, reopens_at = shown(breaker, now)
+    at = now if state is not OPEN or reopens_at is None else reopens_at
+    probe = len(past) + 1
+    assert ended(started(breaker, probe, at), probe, Verdict.UP, at).state is CLOSED
+
+
+def test_probes_as_slow_as_a_request_may_be_close_it_too() -> None:
+    longest = 600.0  # the default of `timeouts.total`
+    breaker, first = probed(number=100)
+    for later in range(1, int(longest / PATIENCE) + 1):
+        breaker = started(breaker, 100 + later, first + later * PATIENCE)
+    assert ended(breaker, 100, Verdict.UP, first + longest).state is CLOSED

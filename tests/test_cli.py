@@ -22,6 +22,7 @@ from signalbox.persistence.sqlite import SqliteStore
 from signalbox.simulator import Step
 from tests.gateway import KEY, clean_environ, config_for, eventually, gateway, simulated_provider
 from tests.records import trace
+from tests.replays import MISHAPS, played
 from tests.simulator_client import chat
 
 Cli = Callable[..., Result]
@@ -74,7 +75,17 @@ def test_the_package_runs_as_a_module_and_tells_its_version() -> None:
 
 def test_the_help_names_every_command(cli: Cli) -> None:
     told = cli("--help").output
-    for command in ("serve", "check", "keys", "admin-token", "trace", "diagram", "simulate"):
+    for command in (
+        "serve",
+        "check",
+        "explain",
+        "keys",
+        "admin-token",
+        "trace",
+        "replay",
+        "diagram",
+        "simulate",
+    ):
         assert f"\n  {command} " in told
 
 
@@ -95,7 +106,8 @@ def test_an_unknown_word_is_told_with_the_right_ones(cli: Cli, wrong: str, right
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "check", "keys list", "keys create a", "keys revoke a", "trace x"]
+    "command",
+    ["serve", "check", "keys list", "keys create a", "keys revoke a", "trace x", "replay x"],
 )
 @pytest.mark.parametrize(
     ("config", "said"),
@@ -272,6 +284,89 @@ def test_an_unknown_trace_or_place_is_told(cli: Cli) -> None:
     unknown = cli("trace", "x")
     assert unknown.exit_code == 1
     assert "no saved trace x" in unknown.stderr
+
+
+# replay
+
+REPLAYED = """
+[routing]
+strategy = "fast"
+[providers]
+a = { base_url = "http://127.0.0.1:9/v1", keys = [] }
+b = { base_url = "http://127.0.0.1:9/v1", keys = [] }
+[models.m]
+routes = [
+    { provider = "a", model = "m", input = 1, output = 2 },
+    { provider = "b", model = "m", input = 1, output = 2 },
+]
+"""
+"""What the saved request was made with."""
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    """The id of a saved request, beside its configuration."""
+    Path("signalbox.toml").write_text(REPLAYED)
+    record = played(tmp_path, *MISHAPS)
+    with closing(SqliteStore.open(Path("data/signalbox.db"))) as store:
+        store.save_traces([record])
+    return record.id
+
+
+def test_a_request_is_decided_today_as_it_was_then(cli: Cli, saved: str) -> None:
+    told = cli("replay", saved)
+    assert told.exit_code == 0
+    lines = told.stdout.splitlines()
+    assert "configuration: the same, as far as this request depends on it" in lines
+    assert lines[-1] == "Identical: 15 facts, 10 transitions."
+    assert max(map(len, lines)) <= 100
+    document = json.loads(cli("replay", saved, "--json").stdout)
+    assert (document["identical"], document["configuration"]) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told", "difference"),
+    [
+        (
+            '{ provider = "a", model = "m", input = 1, output = 2 },',
+            "",
+            "models.m.routes: then a:m, b:m; now b:m",
+            "on LeaseGranted: recorded today provider a b",
+        ),
+        (
+            "[routing]",
+            "[retry]\nattempts = 1\n[routing]",
+            "retry.attempts: then 2; now 1",
+            "on UpstreamFailed: recorded today event attempt_failed route_failed",
+        ),
+        ("[models.m]", "[models.n]", "model: then m; now unknown", "the request is not admitted"),
+    ],
+    ids=["route", "retry", "model"],
+)
+def test_what_another_configuration_changes_is_shown_side_by_side(
+    cli: Cli, saved: str, then: str, now: str, told: str, difference: str
+) -> None:
+    assert then in REPLAYED
+    Path("signalbox.toml").write_text(REPLAYED.replace(then, now))
+    differs = cli("replay", saved)
+    assert differs.exit_code == 1
+    assert f"configuration: {told}" in differs.stdout
+    assert difference in " ".join(differs.stdout.split())
+    assert max(map(len, differs.stdout.splitlines())) <= 100
+    document = json.loads(cli("replay", saved, "--json").stdout)
+    assert document["identical"] is False
+    assert all(step["same"] for step in document["steps"][:-1])
+    assert cli("replay", saved, "--recorded").exit_code == 0
+
+
+def test_a_trace_that_cannot_be_replayed_is_no_difference(cli: Cli, saved: str) -> None:
+    assert cli("replay", "x").exit_code == 2
+    with closing(sqlite3.connect("data/signalbox.db")) as database, database:
+        database.execute("UPDATE trace_events SET kind = 'fact', name = char(27) WHERE seq = 2")
+    damaged = cli("replay", saved)
+    assert damaged.exit_code == 2
+    assert "event 2 (fact \ufffd): expected an event, or a fact" in damaged.stderr
+    assert cli("replay", saved, "--data-dir", "elsewhere").exit_code == 2
 
 
 # diagram and simulate

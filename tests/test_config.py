@@ -304,6 +304,8 @@ MISPLACED_SECRETS = [
     f"[providers.openai]\nkeys = []\nbase_url = 'https://u:{CANARY}@h'",
     f"[keys.ci]\nkey = '{CANARY}'",
     f"storage.database = 'postgresql://u:{CANARY}@h/d'",
+    f"storage.redis = 'redis://u:{CANARY}/@h'",
+    f"storage.redis = 'redis://u:{CANARY}@h/x'",
     LOCAL + f"models.m.routes = [{ROUTE[:-2]}, headers = {{ x = ['{CANARY}'] }} }}]",
     LOCAL + f"models.m.routes = [{ROUTE[:-2]}, headers = {{ x = '{CANARY}é' }} }}]",
 ]
@@ -320,7 +322,11 @@ def test_settings_never_show_a_secret(tmp_path: Path) -> None:
         LOCAL + f"[providers.openai]\nkeys = [{{ env = 'K' }}]\n"
         f"[models.m]\nroutes = [{ROUTE[:-2]}, headers = {{ api-key = {{ env = 'K' }} }} }}]\n"
         "[keys.ci]\nkey = { env = 'K' }",
-        {"K": CANARY, "SIGNALBOX_ADMIN_TOKEN": CANARY},
+        {
+            "K": CANARY,
+            "SIGNALBOX_ADMIN_TOKEN": CANARY,
+            "SIGNALBOX_STORAGE__REDIS": f"redis://u:{CANARY}@h",
+        },
     )
     assert CANARY not in repr(settings)
     assert CANARY not in str(settings)

@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 from signalbox.config import ConfigError, load_settings
 from tests.configs import CANARY, LOCAL, ROUTE, load, mistakes
 
+REDIS = (
+    "expected redis://host:port/db, rediss:// for TLS, or unix:///path/of.sock?db=0; "
+    "port and db may be left out, user:password@ may stand before the host"
+)
 MISTAKES = {
     "value of another type": (
         "[providers.openai]\nkeys = [\n{ env = 'K', rpm = 1 },\n{ env = 'K', rpm = 'many' }]",
@@ -153,15 +157,31 @@ MISTAKES = {
     "several workers": (
         "server.workers = 2",
         "signalbox.toml:1: server.workers: expected 1, got 2: "
-        "more than one needs PostgreSQL and Redis, which this version does not have",
+        "more than one needs PostgreSQL, which this version does not have",
     ),
     "PostgreSQL": (
         "storage.database = 'postgresql://u:p@h/d'",
         "signalbox.toml:1: storage.database: needs PostgreSQL, which this version does not have",
     ),
-    "Redis": (
-        "storage.redis = 'redis://h'",
-        "signalbox.toml:1: storage.redis: needs Redis, which this version does not have",
+    "Redis by another scheme": (
+        "storage.redis = 'http://h'",
+        f"signalbox.toml:1: storage.redis: has the scheme 'http': {REDIS}",
+    ),
+    "Redis without a host": (
+        "storage.redis = 'redis:///0'",
+        f"signalbox.toml:1: storage.redis: {REDIS}",
+    ),
+    "Redis' database by name": (
+        "[storage]\nredis = 'redis://h/cache'",
+        f"signalbox.toml:2: storage.redis: {REDIS}",
+    ),
+    "Redis with a wrong port": (
+        "storage.redis = 'redis://h:x'",
+        f"signalbox.toml:1: storage.redis: is no URL: {REDIS}",
+    ),
+    "Redis' socket with options": (
+        "storage.redis = 'unix:///redis.sock?socket_timeout=9'",
+        f"signalbox.toml:1: storage.redis: {REDIS}",
     ),
     "other database": (
         "storage.database = 'signalbox.db'",

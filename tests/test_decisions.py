@@ -53,9 +53,10 @@ def test_every_kind_of_failure_has_a_verdict() -> None:
     [
         ([K.SERVER_ERROR, K.CONNECTION_LOST, K.CONNECT_FAILED], Step.RETRY_ROUTE),
         ([K.PROTOCOL_ERROR, K.EMPTY_ANSWER, K.TRUNCATED, K.STREAM_ERROR], Step.RETRY_ROUTE),
-        ([K.RATE_LIMITED, K.QUOTA_EXHAUSTED, K.KEY_REJECTED, K.MODEL_FORBIDDEN], Step.NEXT_KEY),
+        ([K.RATE_LIMITED, K.QUOTA_EXHAUSTED, K.KEY_REJECTED], Step.NEXT_KEY),
+        ([K.MODEL_FORBIDDEN, K.MODEL_UNKNOWN], Step.NEXT_KEY),
         ([K.CONNECT_TIMEOUT, K.FIRST_TOKEN_TIMEOUT, K.IDLE_TIMEOUT], Step.NEXT_ROUTE),
-        ([K.RESPONSE_TIMEOUT, K.MODEL_UNKNOWN, K.REQUEST_TOO_LARGE_FOR_QUOTA], Step.NEXT_ROUTE),
+        ([K.RESPONSE_TIMEOUT, K.REQUEST_TOO_LARGE_FOR_QUOTA, K.SPLICE_MISMATCH], Step.NEXT_ROUTE),
         ([K.CONTEXT_LENGTH, K.CONTENT_POLICY], Step.NEXT_MODEL),
         ([K.INVALID_REQUEST], Step.REFUSE),
     ],
@@ -68,6 +69,17 @@ def test_only_a_wrong_request_is_told_to_the_client_at_once() -> None:
     assert [kind for kind in FailureKind if VERDICTS[kind].step is Step.REFUSE] == [
         K.INVALID_REQUEST
     ]
+
+
+@given(st.sampled_from(FailureKind), retry_afters)
+def test_beside_the_caller_s_own_key_there_is_no_other(
+    kind: FailureKind, retry_after: float | None
+) -> None:
+    found, pooled = verdict(kind, retry_after, callers_own=True), verdict(kind, retry_after)
+    if pooled.step is Step.NEXT_KEY:
+        assert found.step in (Step.NEXT_ROUTE, Step.REFUSE)
+    else:
+        assert found == pooled
 
 
 @given(st.sampled_from(FailureKind), retry_afters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox.http.extensions import HEADER, NOT_YET, BadExtension, parse_extra
-from signalbox.types import Extra, ProviderPreferences, Strategy
+from signalbox.http.extension_fields import BadExtension
+from signalbox.http.extensions import HEADER, NOT_YET, parse_extra
+from signalbox.types import Extra, Midstream, ProviderPreferences, Secret, Strategy
 from tests.garbled import JSON
 
 FIELDS = (
@@ -22,9 +24,11 @@ FIELDS = (
 """Every extension of the contract."""
 
 
-def refusal(extra: object, header: str | None = None) -> tuple[str | None, str]:
+def refusal(
+    extra: object, header: str | None = None, body: Mapping[str, Any] | None = None
+) -> tuple[str | None, str]:
     with pytest.raises(BadExtension) as caught:
-        parse_extra(extra, header)
+        parse_extra(extra, header, body or {})
     error = caught.value.error
     assert (error.status, error.type, error.code) == (400, "invalid_request_error", "invalid_value")
     return error.param, error.message
@@ -45,8 +49,13 @@ def refusal(extra: object, header: str | None = None) -> tuple[str | None, str]:
         ("payloads", "redacted", {"payloads": "redacted"}),
         ("unsupported", "refuse", {"refuse_unsupported": True}),
         ("unsupported", "drop", {"refuse_unsupported": False}),
-        ("midstream", "error", {}),
+        *(("midstream", word.value, {"midstream": word}) for word in Midstream),
+        ("hedge", False, {"hedge": False}),
+        ("hedge", True, {"hedge": True}),
+        ("hedge", 1.5, {"hedge": True, "hedge_after": 1.5}),
         ("tags", ["nightly"], {"tags": ("nightly",)}),
+        ("byok", "sk-12345678", {"byok": Secret("sk-12345678")}),
+        ("byok", {"groq": "sk-12345678"}, {"byok": {"groq": Secret("sk-12345678")}}),
     ],
 )
 def test_what_a_field_means(field: str, value: Any, means: dict[str, Any]) -> None:
@@ -76,6 +85,16 @@ def test_what_a_field_means(field: str, value: Any, means: dict[str, Any]) -> No
         ({"data_collection": "allow"}, {"deny_data_collection": False}),
         ({"zdr": True}, {"zdr": True}),
         ({"quantizations": ["fp8"]}, {"quantizations": ("fp8",)}),
+        ({"sort": {"by": "price", "partition": "model"}}, {"strategy": Strategy.CHEAP}),
+        ({"max_price": {"prompt": "0.15"}}, {"max_input_price": Decimal("0.15")}),
+        ({"preferred_max_latency": 2}, {"preferred_max_latency": {"p50": 2.0}}),
+        (
+            {"preferred_max_latency": {"p75": 1, "p99": 5, "p50": None}},
+            {"preferred_max_latency": {"p75": 1.0, "p99": 5.0}},
+        ),
+        ({"preferred_min_throughput": 50}, {"preferred_min_throughput": 50.0}),
+        ({"preferred_min_throughput": {"p50": 50}}, {"preferred_min_throughput": 50.0}),
+        (dict.fromkeys(["order", "sort", "zdr", "max_price", "preferred_min_throughput"]), {}),
     ],
 )
 def test_what_provider_means(value: Any, means: dict[str, Any]) -> None:
@@ -89,21 +108,56 @@ def test_an_extension_that_is_not_built_is_refused_by_name(field: str) -> None:
     assert "does not have it yet" in message
 
 
-@pytest.mark.parametrize("value", ["continue", "same_model", None, True])
-def test_no_rescue_in_midstream_is_promised(value: object) -> None:
-    param, message = refusal({"midstream": value})
-    assert param == "extra.midstream"
-    assert "no rescue" in message
-
-
 @pytest.mark.parametrize(
     ("extra", "param", "words"),
     [
-        ({"fallbacks": []}, "extra.fallbacks", "unknown; the extensions are fallback_models"),
+        ({"fallbacks": []}, "extra.fallbacks", "unknown; the extensions are byok, fallback_models"),
         ({"retry": {"tries": 1}}, "extra.retry.tries", "unknown; expected attempts"),
         ({"timeout": {"read": 1}}, "extra.timeout.read", "unknown; expected connect"),
         ({"provider": {"plan": 1}}, "extra.provider.plan", "unknown; expected order"),
-        ({"provider": {"max_price": {"image": 1}}}, "extra.provider.max_price.image", "unknown"),
+        ({"provider": {"max_price": {"image": 1}}}, "extra.provider.max_price.image", "per token"),
+        ({"provider": {"max_price": {"token": 1}}}, "extra.provider.max_price.token", "unknown"),
+        *(
+            ({"provider": {"max_price": {"prompt": price}}}, "extra.provider.max_price.prompt", why)
+            for price, why in (
+                (True, "expected a number, got a boolean"),
+                ("dear", "expected 0 to 1000000, got 'dear'"),
+                ("NaN", "got 'NaN'"),
+                ("9" * 99, "got '99999999999999999999'"),
+                (-1, "got '-1'"),
+            )
+        ),
+        (
+            {"provider": {"sort": {"by": "price", "partition": "none"}}},
+            "extra.provider.sort.partition",
+            "expected model: the models of a request are tried in order",
+        ),
+        ({"provider": {"sort": {"by": "age"}}}, "extra.provider.sort.by", "expected one of cheap"),
+        ({"provider": {"sort": {"up": 1}}}, "extra.provider.sort.up", "expected by, partition"),
+        (
+            {"provider": {"preferred_max_latency": {"p95": 1}}},
+            "extra.provider.preferred_max_latency.p95",
+            "unknown; expected p50, p75, p90, p99",
+        ),
+        (
+            {"provider": {"preferred_max_latency": -1}},
+            "extra.provider.preferred_max_latency",
+            "expected 0 to 86400",
+        ),
+        (
+            {"provider": {"preferred_min_throughput": {"p90": 1}}},
+            "extra.provider.preferred_min_throughput.p90",
+            "only p50 is measured",
+        ),
+        (
+            {"provider": {"enforce_distillable_text": True}},
+            "extra.provider.enforce_distillable_text",
+            "unknown",
+        ),
+        ({"midstream": "resume"}, "extra.midstream", "one of continue, same_model, error"),
+        ({"midstream": None}, "extra.midstream", "one of continue, same_model, error"),
+        ({"hedge": 0}, "extra.hedge", "expected 0.001 to 86400, got 0"),
+        ({"hedge": "soon"}, "extra.hedge", "expected true, false or seconds, got a string"),
         ([], "extra", "expected an object, got a list"),
         ("auto", "extra", "expected an object, got a string"),
         ({"fallback_models": "a"}, "extra.fallback_models", "a list of non-empty strings"),
@@ -140,6 +194,38 @@ def test_the_body_wins_over_the_header_field_by_field() -> None:
     assert (extra.retry, extra.tags) == ({"attempts": 1}, ("body",))
 
 
+OPENROUTER_S = {"models": ["a", "b"], "provider": {"sort": "price"}, "route": "fallback"}
+
+
+def test_openrouter_s_fields_mean_the_same_at_the_top_level() -> None:
+    extra = parse_extra(None, None, OPENROUTER_S)
+    assert extra == parse_extra({"fallback_models": ["a", "b"], "provider": "cheap"}, None)
+    assert parse_extra(None, None, {"provider": "groq"}).provider.only == ("groq",)
+    assert parse_extra(None, None, dict.fromkeys(OPENROUTER_S)) == Extra()
+
+
+def test_extra_wins_over_the_top_level_field_by_field() -> None:
+    extra = parse_extra({"provider": "fast"}, None, OPENROUTER_S)
+    assert (extra.provider.strategy, extra.fallback_models) == (Strategy.FAST, ("a", "b"))
+    extra = parse_extra(None, '{"fallback_models": ["c"]}', OPENROUTER_S)
+    assert (extra.provider.strategy, extra.fallback_models) == (Strategy.CHEAP, ("c",))
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"models": "a"}, "models"),
+        ({"provider": {"sort": "age"}}, "provider.sort"),
+        ({"provider": 1}, "provider"),
+        ({"route": "sort"}, "route"),
+    ],
+)
+def test_what_is_wrong_at_the_top_level_is_named_as_the_client_wrote_it(
+    body: dict[str, Any], param: str
+) -> None:
+    assert refusal(None, None, body)[0] == param
+
+
 def test_the_header_alone_will_do() -> None:
     assert parse_extra(None, '{"tags": ["a"]}').tags == ("a",)
 
@@ -160,7 +246,21 @@ def test_a_header_s_field_is_checked_as_the_body_s_is() -> None:
     assert refusal(None, '{"retry": 99}')[0] == "extra.retry"
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3) | JSON)
+PREFERENCES = (
+    *("order", "only", "allow_fallbacks", "sort", "max_price", "data_collection", "zdr"),
+    *("preferred_max_latency", "preferred_min_throughput"),
+)
+THRESHOLDS = st.dictionaries(
+    st.sampled_from(["p50", "p99", "prompt", "request", "by", "partition"]), JSON, max_size=3
+)
+WISHES = st.dictionaries(st.sampled_from(PREFERENCES), JSON | THRESHOLDS, max_size=3)
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3)
+    | st.builds(lambda wishes: {"provider": wishes}, WISHES)
+    | JSON
+)
 def test_nothing_but_a_refusal_comes_of_what_is_wrong(extra: object) -> None:
     with contextlib.suppress(BadExtension):
         parse_extra(extra, None)

@@ -11,7 +11,8 @@ import pytest
 
 from signalbox.errors import FailureKind as Kind
 from signalbox.simulator import Step
-from tests.lanes import FINISHED, Lane, Lanes, Seen, json_and_stream, running_lanes, served_by
+from tests.lanes import FINISHED, Lane, Lanes, json_and_stream, running_lanes, served_by
+from tests.observed import Seen
 
 CONFIG = """
 retry = { attempts = 1, base_delay_ms = 10, max_delay_ms = 20, max_wait_ms = 0 }
@@ -42,7 +43,7 @@ body_and_header = pytest.mark.parametrize("where", ["body", "header"])
 
 @pytest.fixture(scope="module")
 def lanes() -> Iterator[Lanes]:
-    with running_lanes(80, MODELS, CONFIG) as running:
+    with running_lanes([MODELS] * 80, CONFIG) as running:
         yield running
 
 
@@ -280,21 +281,22 @@ def test_openrouters_provider_object_means_the_same_here(
 
 
 @pytest.mark.parametrize(
-    "preferences",
+    ("preferences", "param"),
     [
-        {"max_price": {"prompt": 0.5}},
-        {"zdr": True},
-        {"data_collection": "deny"},
-        {"quantizations": ["fp8"]},
-        {"only": ["nobody"]},
+        ({"max_price": {"prompt": 0.5}}, "provider.max_price"),
+        ({"zdr": True}, "provider.zdr"),
+        ({"data_collection": "deny"}, "provider.data_collection"),
+        ({"quantizations": ["fp8"]}, "provider.quantizations"),
+        ({"only": ["nobody"]}, "provider.only"),
+        ({"only": ["nobody"], "zdr": True}, "provider.only"),
     ],
 )
 def test_a_wish_that_no_route_is_declared_to_meet_is_refused_unsent(
-    lane: Lane, preferences: Mapping[str, Any]
+    lane: Lane, preferences: Mapping[str, Any], param: str
 ) -> None:
     lane.plays()
     seen = lane.ask("market", extra={"provider": preferences})
 
     assert (seen.status, seen.error["code"]) == (400, "invalid_value")
-    assert seen.error["param"] == "extra.provider"
+    assert seen.error["param"] == param
     assert lane.called() == {}

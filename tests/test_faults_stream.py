@@ -1,10 +1,9 @@
-"""Streams that break after their first content, clients that leave, and what each of them costs:
-what the client saw, what the providers saw, what trace and ledger say."""
+"""Clients that leave, silence, and what an answer costs: what the client saw, what the providers
+saw, what trace and ledger say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
@@ -28,92 +27,18 @@ MODELS = {
     "patient": served_by("first", more="retry = { max_wait_ms = 10_000 }"),
 }
 TEXT = "one two three four"
-BEGUN = "one two thre"
-"""The first three of the five pieces in which the simulator sends it."""
 RESCUE = Step(text="All is well.")
-
-
-@dataclass(frozen=True)
-class Break:
-    name: str
-    step: Step
-    kind: Kind
-    text: str = BEGUN
-
-    def __str__(self) -> str:
-        return self.name
-
-
-APART = 0.1
-"""Seconds between tokens: an error that came in one read with the first content would fall over."""
-
-BREAKS = (
-    Break("cut", Step(text=TEXT, cut_after=3), Kind.CONNECTION_LOST),
-    Break("reset", Step(text=TEXT, cut_after=3, how="rst"), Kind.CONNECTION_LOST),
-    Break("truncated", Step(text=TEXT, cut_after=3, how="eof"), Kind.TRUNCATED),
-    Break("no finish reason", Step(text=TEXT, no_finish=True, usage="none"), Kind.TRUNCATED, TEXT),
-    Break("stalled", Step(text=TEXT, stall_after=3), Kind.IDLE_TIMEOUT),
-    Break(
-        "a bad chunk", Step(text=TEXT, malformed_after=3, token_delay=APART), Kind.PROTOCOL_ERROR
-    ),
-    Break("an error", Step(text=TEXT, error_after=3, token_delay=APART), Kind.SERVER_ERROR),
-    Break(
-        "an error, Groq",
-        Step(text=TEXT, error_after=3, error_style="groq", token_delay=APART),
-        Kind.SERVER_ERROR,
-    ),
-    Break(
-        "an error, OpenRouter",
-        Step(text=TEXT, error_after=3, error_style="openrouter", token_delay=APART),
-        Kind.SERVER_ERROR,
-    ),
-    Break(
-        "a rate limit",
-        Step(text=TEXT, error_after=3, error="rate_limit_exceeded", token_delay=APART),
-        Kind.RATE_LIMITED,
-    ),
-)
 
 
 @pytest.fixture(scope="module")
 def lanes() -> Iterator[Lanes]:
-    with running_lanes(50, MODELS, CONFIG) as running:
+    with running_lanes([MODELS] * 30, CONFIG) as running:
         yield running
 
 
 @pytest.fixture
 def lane(lanes: Lanes) -> Lane:
     return lanes.next()
-
-
-@pytest.mark.parametrize("broken", BREAKS, ids=str)
-def test_a_stream_that_breaks_after_its_first_content_never_ends_as_a_success(
-    lane: Lane, broken: Break
-) -> None:
-    """One error inside the stream, and no second provider: its answer would be another one."""
-    lane.plays(first=broken.step, second=RESCUE)
-    seen = lane.ask("first-second", stream=True, stream_options={"include_usage": True})
-
-    assert (seen.status, seen.text, seen.finish_reasons) == (200, broken.text, ["error"])
-    assert seen.ended
-    assert (seen.error["type"], seen.error["code"]) == ("server_error", "bad_upstream")
-    [attempt] = seen.error["metadata"]["attempts"]
-    assert attempt["kind"] == broken.kind
-
-    assert lane.called() == {"first": 1}
-
-    trace = lane.trace(seen)
-    assert trace.events == ("admitted", "route_selected", "first_token_received", "stream_broken")
-    assert trace.reasons["stream_broken"] == [attempt["message"]]
-    assert (trace.raw["state"], trace.raw["status"]) == ("failed", 200)
-    assert trace.raw["error"]["code"] == "bad_upstream"
-
-    charge = lane.charge(seen)
-    assert charge is not None
-    assert (charge.reason, charge.usage.estimated) == ("broken", True)
-    assert charge.usage.completion == -(-len(broken.text) // 4)
-    assert charge.amount == charge.upstream_cost
-    assert charge.amount
 
 
 # ── clients that leave ────────────────────────────────────────────────────────────────────────

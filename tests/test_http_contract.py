@@ -90,7 +90,7 @@ def test_a_door_is_served_however_its_path_is_written(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/explain"),
+        *("/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"),
         *("/v1/images/generations", "/v1/audio/speech", "/v1/moderations", "/v1/rerank"),
         *("/v1/files", "/v1/batches", "/v1/realtime", "/v1/key", "/v1/credits", "/v1/generation"),
         *("/v1beta/models/x:generateContent", "/api/v1/chat/completions", "/v1/anything"),

@@ -170,8 +170,9 @@ def test_a_provider_s_reason_is_kept(http: httpx.Client, provider: Provider) -> 
         ({"model": None}, "model"),
         ({"extra": {"retry": "many"}}, "extra.retry"),
         ({"extra": {"unknown": 1}}, "extra.unknown"),
-        ({"extra": {"byok": {"openai": "sk-x"}}}, "extra.byok"),
-        ({"extra": {"provider": "nobody"}}, "extra.provider"),
+        ({"extra": {"preset": "p"}}, "extra.preset"),
+        ({"extra": {"byok": {"nobody": "sk-12345678"}}}, "extra.byok.nobody"),
+        ({"extra": {"provider": "nobody"}}, "provider.only"),
     ],
 )
 def test_a_field_that_is_wrong_is_400_and_named(

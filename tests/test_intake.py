@@ -16,6 +16,7 @@ from signalbox.adapters.models import ModelTable
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake, take_in
+from signalbox.types import Midstream, Strategy
 from tests.catalogues import catalogue
 from tests.configs import ROUTE, load
 from tests.simulator_client import chat
@@ -33,6 +34,8 @@ default_params = {{ temperature = 0.2, seed = 1 }}
 [models.quick]
 routes = [{ROUTE}]
 timeouts = {{ total = 5 }}
+[models."declared:nitro"]
+routes = [{ROUTE}]
 [models.last]
 routes = [{ROUTE}]
 [models.theirs]
@@ -84,6 +87,20 @@ def test_the_body_is_kept_but_for_the_gateway_s_own_field(take: Take) -> None:
     assert taken.request.extra.tags == ("t",)
 
 
+def test_what_openrouter_clients_say_at_the_top_level_is_acted_on_and_taken_out(take: Take) -> None:
+    taken = take(ask(models=["quick"], provider="cheap", route="fallback"))
+    assert names(taken) == ["vendor/m", "quick", "last"]
+    assert taken.plan.preferences.strategy is Strategy.CHEAP
+    assert taken.request.body == take(ask()).request.body
+
+
+def test_openrouter_s_own_provider_object_is_kept_for_openrouter(take: Take) -> None:
+    wishes = {"order": ["local"]}
+    taken = take(ask(provider=wishes))
+    assert taken.plan.preferences.order == ("local",)
+    assert taken.request.body["provider"] == wishes
+
+
 # Models
 
 
@@ -98,6 +115,24 @@ def test_an_unknown_model_is_404_and_says_which_are_near(take: Take) -> None:
     assert "vendor/m" in error.message
     error = refused(lambda: take(ask(extra={"fallback_models": ["nobody"]})))
     assert (error.status, error.param) == (404, "extra.fallback_models")
+    error = refused(lambda: take(ask(models=["nobody"])))
+    assert (error.status, error.param) == (404, "models")
+
+
+@pytest.mark.parametrize(
+    ("fields", "wish"),
+    [
+        ({}, None),
+        ({"model": "vendor/m:nitro"}, Strategy.THROUGHPUT),
+        ({"model": "vendor/m:floor"}, Strategy.CHEAP),
+        ({"model": "vendor/m:nitro", "provider": {"sort": "latency"}}, Strategy.FAST),
+        ({"model": "declared:nitro"}, None),
+    ],
+)
+def test_a_strategy_s_suffix_is_a_wish_of_the_request(
+    take: Take, fields: dict[str, Any], wish: Strategy | None
+) -> None:
+    assert take(ask(**fields)).plan.preferences.strategy is wish
 
 
 def test_a_key_may_call_what_it_names_under_every_name(take: Take) -> None:
@@ -170,6 +205,40 @@ def test_a_patience_that_says_nothing_changes_nothing(take: Take, patience: str)
 
 def test_a_short_patience_loses_a_tenth(take: Take) -> None:
     assert take(ask(), {"x-stainless-timeout": "2"}).plan.timeouts.total == pytest.approx(1.8)
+
+
+# Streams that break or are late
+
+STREAM = {"stream": True}
+
+
+@pytest.mark.parametrize(
+    ("fields", "midstream"),
+    [
+        (STREAM, Midstream.CONTINUE),
+        (STREAM | {"extra": {"midstream": "same_model"}}, Midstream.SAME_MODEL),
+        (STREAM | {"extra": {"midstream": "error"}}, Midstream.ERROR),
+        (STREAM | {"n": 1, "response_format": {"type": "text"}}, Midstream.CONTINUE),
+        (STREAM | {"logprobs": False, "modalities": ["text"]}, Midstream.CONTINUE),
+        ({"stream": False}, Midstream.ERROR),
+        (STREAM | {"n": 2}, Midstream.ERROR),
+        (STREAM | {"response_format": {"type": "json_object"}}, Midstream.ERROR),
+        (STREAM | {"logprobs": True}, Midstream.ERROR),
+        (STREAM | {"modalities": ["text", "audio"]}, Midstream.ERROR),
+    ],
+)
+def test_only_one_choice_of_plain_text_can_be_gone_on_with(
+    take: Take, fields: dict[str, Any], midstream: Midstream
+) -> None:
+    assert take(ask(**fields)).plan.midstream is midstream
+
+
+@pytest.mark.parametrize(("asked", "after"), [(True, None), (2.5, 2.5)])
+def test_only_a_stream_is_hedged(take: Take, asked: object, after: float | None) -> None:
+    plan = take(ask(stream=True, extra={"hedge": asked})).plan
+    assert (plan.hedge, plan.hedge_after) == (True, after)
+    whole = take(ask(extra={"hedge": asked})).plan
+    assert (whole.hedge, whole.hedge_after) == (False, None)
 
 
 # Headers

@@ -1,52 +1,21 @@
-"""The key pool: which key is leased, what an attempt teaches, and who waits in which order."""
-
-from dataclasses import dataclass
+"""The key pool: which key is leased, and what an attempt teaches."""
 
 import pytest
 import trio
 import trio.testing
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from signalbox.actors.key_pool import (
-    MAX_WAITERS,
-    TURN,
-    AttemptOutcome,
-    Denied,
-    KeyPool,
-    Lease,
-    ProviderKey,
-    anonymous_key,
-)
+from signalbox.actors.key_pool import AttemptOutcome, Denied, KeyPool, Lease, anonymous_key
 from signalbox.actors.mailbox import Mailbox
+from signalbox.actors.store_access import InProcess
 from signalbox.adapters.protocol import RateLimits
-from signalbox.errors import Failure, FailureKind
+from signalbox.errors import FailureKind
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import EVICTION, MODEL_PARKING, KeyPhase
 from signalbox.machines.limits import WINDOW
-from signalbox.machines.probes import PATIENCE
 from signalbox.persistence.leases_memory import MemoryLeaseStore
-from signalbox.types import Secret
+from tests.key_desk import SUCCESS, TTL, Desk, desk, failed, key
 
-TTL = 1000.0
-SUCCESS = AttemptOutcome(failure=None, tokens=None, rate_limits=None)
 CANCELLED = AttemptOutcome(failure=None, tokens=None, rate_limits=None, cancelled=True)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def key(name: str, rpm: int | None = None, tpm: int | None = None) -> ProviderKey:
-    return ProviderKey(name, "openai", name, Secret(f"secret-of-{name}"), rpm, tpm)
-
-
-def failed(kind: FailureKind, retry_after: float | None = None) -> AttemptOutcome:
-    return AttemptOutcome(Failure(kind, "words", retry_after=retry_after), None, None)
 
 
 def headers(remaining: int | None = None, **said: float | None) -> AttemptOutcome:
@@ -54,37 +23,6 @@ def headers(remaining: int | None = None, **said: float | None) -> AttemptOutcom
         limit_requests=10, remaining_requests=remaining, reset_requests=said.get("reset")
     )
     return AttemptOutcome(None, None, limits, observed_at=said.get("observed_at"))
-
-
-@dataclass
-class Desk:
-    """A pool with a clock in hand."""
-
-    pool: KeyPool
-    clock: Clock
-    alerts: list[str]
-
-    async def ask(
-        self, model: str = "m", tokens: int = 0, *, exclude: frozenset[str] = frozenset()
-    ) -> Lease | Denied:
-        return await self.pool.lease("openai", model, tokens, owner="r", ttl=TTL, exclude=exclude)
-
-    async def lease(self, model: str = "m", tokens: int = 0) -> Lease:
-        lease = await self.ask(model, tokens)
-        assert isinstance(lease, Lease), lease
-        return lease
-
-    async def denial(self, model: str = "m", tokens: int = 0) -> tuple[str, float | None]:
-        """The reason, and how many seconds from now a key will be free."""
-        denied = await self.ask(model, tokens)
-        assert isinstance(denied, Denied), denied
-        at = denied.available_at
-        return denied.reason, None if at is None else at - self.clock.now
-
-
-def desk(*keys: ProviderKey) -> Desk:
-    clock, alerts = Clock(), list[str]()
-    return Desk(KeyPool(keys, MemoryLeaseStore(), clock, alerts.append), clock, alerts)
 
 
 # ── which key ─────────────────────────────────────────────────────────────────────────────────
@@ -116,8 +54,24 @@ async def test_excluded_keys_are_not_leased() -> None:
     assert await d.ask(exclude=frozenset({"a", "b"})) == Denied(Unavailable.ALL_TRIED, None)
 
 
+async def test_where_only_one_key_will_do_the_others_count_for_nothing() -> None:
+    d = desk(key("a"), key("b", rpm=1))
+
+    async def ask() -> Lease | Denied:
+        return await d.pool.lease("openai", "m", 0, owner="r", ttl=TTL, only="b")
+
+    lease = await ask()
+    assert isinstance(lease, Lease)
+    assert lease.key.id == "b"
+    assert isinstance(await ask(), Denied)
+    everyone, only_b = [
+        (await d.pool.headrooms([("openai", "m")], 0, only=only))[0] for only in (None, "b")
+    ]
+    assert (everyone.available, only_b.available) == (True, False)
+
+
 async def test_a_provider_without_keys_is_leased_an_anonymous_one() -> None:
-    pool = KeyPool([anonymous_key("ollama")], MemoryLeaseStore())
+    pool = KeyPool([anonymous_key("ollama")], InProcess(MemoryLeaseStore()))
     lease = await pool.lease("ollama", "m", 1, owner="r", ttl=TTL)
     assert isinstance(lease, Lease)
     assert lease.key.secret is None
@@ -127,6 +81,12 @@ async def test_a_provider_without_keys_is_leased_an_anonymous_one() -> None:
 def test_two_keys_of_one_id_are_refused() -> None:
     with pytest.raises(ValueError, match="same id"):
         desk(key("a"), key("a"))
+
+
+async def test_the_preferred_key_is_leased_while_it_has_room() -> None:
+    d = desk(key("large", rpm=10), key("warm", rpm=2))
+    used = [(await d.ask(prefer="warm")) for _ in range(3)]
+    assert [lease.key.id for lease in used if isinstance(lease, Lease)] == ["warm", "warm", "large"]
 
 
 # ── limits ────────────────────────────────────────────────────────────────────────────────────
@@ -235,8 +195,9 @@ async def test_a_rejected_key_is_evicted_with_one_alert_and_tried_again_later() 
     assert len(d.alerts) == 1
     d.clock.now += EVICTION
     d.pool.settle(await d.lease(), SUCCESS)
-    d.pool.settle(await d.lease(), failed(FailureKind.QUOTA_EXHAUSTED))
-    assert len(d.alerts) == 2
+    for alerts in (1, 2):
+        d.pool.settle(await d.lease(), failed(FailureKind.QUOTA_EXHAUSTED))
+        assert len(d.alerts) == alerts
 
 
 async def test_a_forbidden_model_parks_only_that_model() -> None:
@@ -255,9 +216,10 @@ async def test_a_lease_is_settled_once() -> None:
     d = desk(key("a", tpm=100))
     lease = await d.lease(tokens=50)
     outcome = AttemptOutcome(None, tokens=10, rate_limits=None)
-    assert d.pool.settle(lease, outcome)
-    assert not d.pool.settle(lease, outcome)
-    assert d.pool.statistics().open_leases == 0
+    d.pool.settle(lease, outcome)
+    d.pool.settle(lease, outcome)
+    assert d.store.settled == [True, False]
+    assert (await d.pool.statistics()).open_leases == 0
     await d.lease(tokens=90)
 
 
@@ -267,304 +229,58 @@ async def test_a_lease_that_was_not_settled_in_time_is_swept(
     d = desk(key("a"))
     lease = await d.lease()
     d.clock.now += TTL
-    d.pool.sweep()
-    assert d.pool.statistics().open_leases == 0
-    assert not d.pool.settle(lease, failed(FailureKind.KEY_REJECTED))
+    await d.pool.sweep()
+    assert (await d.pool.statistics()).open_leases == 0
+    d.pool.settle(lease, failed(FailureKind.KEY_REJECTED))
+    assert d.store.settled == [False]
     assert "a lease of r on key a was not settled in time" in caplog.text
     await d.lease()
 
 
 async def test_models_that_nobody_uses_any_more_are_forgotten() -> None:
-    store, clock = MemoryLeaseStore(), Clock()
-    d = Desk(KeyPool([key("a")], store, clock), clock, [])
+    d = desk(key("a"))
     for number in range(100):
         d.pool.settle(await d.lease(f"made-up-{number}"), failed(FailureKind.MODEL_FORBIDDEN))
-    d.pool.sweep()
-    assert len(store) == 100
-    clock.now += MODEL_PARKING
-    d.pool.sweep()
-    assert len(store) == 0
+    await d.pool.sweep()
+    assert len(d.store) == 100
+    d.clock.now += MODEL_PARKING
+    await d.pool.sweep()
+    assert len(d.store) == 0
 
 
 async def test_a_restarted_pool_goes_on_from_the_store() -> None:
-    store, clock = MemoryLeaseStore(), Clock()
-    first = Desk(KeyPool([key("a", rpm=2)], store, clock), clock, [])
+    first = desk(key("a", rpm=2))
     lease = await first.lease()
     await first.lease()
-    second = Desk(KeyPool([key("a", rpm=2)], store, clock), clock, [])
+    pool = KeyPool([key("a", rpm=2)], InProcess(first.store), first.clock)
+    second = Desk(pool, first.store, first.clock, [])
     assert await second.denial() == (Unavailable.REQUESTS, WINDOW)
-    assert second.pool.settle(lease, SUCCESS)
+    second.pool.settle(lease, SUCCESS)
+    assert first.store.settled == [True]
 
 
 async def test_the_loop_sweeps_until_its_mailbox_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    pool = KeyPool([key("a")], MemoryLeaseStore())
+    pool = KeyPool([key("a")], InProcess(MemoryLeaseStore()))
     await pool.lease("openai", "m", 1, owner="r", ttl=20.0)
     mailbox = Mailbox[None, None]("key_pool", 1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mailbox.run, pool.run)
         await trio.sleep(30)
-        assert pool.statistics().open_leases == 0
+        assert (await pool.statistics()).open_leases == 0
         mailbox.close()
 
 
 async def test_headroom_says_what_a_lease_would_find() -> None:
     d = desk(key("a", rpm=2))
-    assert d.pool.headroom("openai", "m", 1) == Headroom(True, share=1.0)
+    nowhere = Headroom(False, reason=Unavailable.NO_KEY)
+    both = [("openai", "m"), ("groq", "m")]
+    assert await d.pool.headrooms(both, 1) == [Headroom(True, share=1.0), nowhere]
     await d.lease()
-    assert d.pool.headroom("openai", "m", 1) == Headroom(True, share=0.5)
+    assert await d.pool.headrooms(both, 1) == [Headroom(True, share=0.5), nowhere]
     await d.lease()
     full = Headroom(False, None, d.clock.now + WINDOW, Unavailable.REQUESTS)
-    assert d.pool.headroom("openai", "m", 1) == full
-    [statistics] = d.pool.statistics().keys
+    assert await d.pool.headrooms(both, 1) == [full, nowhere]
+    [statistics] = (await d.pool.statistics()).keys
     assert (statistics.condition.phase, statistics.condition.share) == (KeyPhase.ACTIVE, 0.0)
-
-
-# ── the queue ─────────────────────────────────────────────────────────────────────────────────
-
-
-def waiting_room(rpm: int) -> tuple[KeyPool, list[int]]:
-    """A pool on trio's own clock, and the list where those who got a lease sign."""
-    return KeyPool([key("a", rpm=rpm)], MemoryLeaseStore()), []
-
-
-async def wait_and_lease(
-    pool: KeyPool, number: int, served: list[int], deadline: float = 1e6
-) -> None:
-    """As a request does: being told of room and leasing are some steps apart."""
-    while await pool.wait_for_room("openai", "m", 0, deadline):
-        await trio.testing.wait_all_tasks_blocked()
-        if isinstance(await pool.lease("openai", "m", 0, owner=str(number), ttl=TTL), Lease):
-            served.append(number)
-            return
-    served.append(-number)
-
-
-async def test_waiters_are_served_in_the_order_in_which_they_came(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pool, served = waiting_room(rpm=3)
-    async with trio.open_nursery() as nursery:
-        for number in range(12):
-            nursery.start_soon(wait_and_lease, pool, number, served)
-            await trio.testing.wait_all_tasks_blocked()
-    assert served == list(range(12))
-    assert trio.current_time() >= 3 * WINDOW
-
-
-async def test_room_that_one_waiter_does_not_use_goes_to_the_next(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pool, served = waiting_room(rpm=1)
-    start = trio.current_time()
-    assert await pool.wait_for_room("openai", "m", 0, start + 9)
-    await wait_and_lease(pool, 2, served)
-    assert served == [2]
-    assert trio.current_time() == pytest.approx(start + TURN)
-
-
-async def test_a_settled_lease_wakes_the_first_in_the_queue(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pool = KeyPool([key("a", tpm=100)], MemoryLeaseStore())
-    lease = await pool.lease("openai", "m", 100, owner="r", ttl=TTL)
-    assert isinstance(lease, Lease)
-    woken = list[bool]()
-
-    async def wait() -> None:
-        woken.append(await pool.wait_for_room("openai", "m", 50, trio.current_time() + 70))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await trio.sleep(5)
-        pool.settle(lease, AttemptOutcome(None, tokens=10, rate_limits=None))
-        await trio.testing.wait_all_tasks_blocked()
-        assert woken == [True]
-        assert pool.statistics().waiting == {}
-
-
-async def test_a_waiter_that_is_cancelled_vanishes_and_the_next_is_served(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pool, served = waiting_room(rpm=1)
-    start = trio.current_time()
-    await wait_and_lease(pool, 1, served)
-    async with trio.open_nursery() as nursery, trio.open_nursery() as leaving:
-        leaving.start_soon(wait_and_lease, pool, 2, served)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(wait_and_lease, pool, 3, served)
-        await trio.testing.wait_all_tasks_blocked()
-        leaving.cancel_scope.cancel()
-    assert served == [1, 3]
-    assert trio.current_time() == pytest.approx(start + WINDOW)
-    assert pool.statistics().waiting == {}
-
-
-async def test_nobody_waits_for_what_will_not_come_in_time(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pool, served = waiting_room(rpm=1)
-    start = trio.current_time()
-    await wait_and_lease(pool, 1, served)
-    assert not await pool.wait_for_room("openai", "m", 0, start + WINDOW - 1)
-    assert not await pool.wait_for_room("nobody", "m", 0, start + WINDOW)
-    assert trio.current_time() == start
-    await wait_and_lease(pool, 2, served, deadline=start + WINDOW)
-    assert served == [1, 2]
-
-
-async def test_nobody_overtakes_and_whoever_is_late_gives_up_at_the_deadline(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    pool = KeyPool([key("a", tpm=100)], MemoryLeaseStore())
-    start = trio.current_time()
-    assert isinstance(await pool.lease("openai", "m", 100, owner="r", ttl=TTL), Lease)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pool.wait_for_room, "openai", "m", 50, start + WINDOW)
-        await trio.testing.wait_all_tasks_blocked()
-        assert pool.headroom("openai", "m", 0).available
-        assert not await pool.wait_for_room("openai", "m", 0, start + 10)
-        assert trio.current_time() == pytest.approx(start + 10)
-
-
-async def test_the_queue_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
-    pool, served = waiting_room(rpm=1)
-    await wait_and_lease(pool, 1, served)
-    async with trio.open_nursery() as nursery:
-        for _ in range(MAX_WAITERS):
-            nursery.start_soon(pool.wait_for_room, "openai", "m", 0, 1e6)
-        await trio.testing.wait_all_tasks_blocked()
-        assert not await pool.wait_for_room("openai", "m", 0, 1e6)
-        nursery.cancel_scope.cancel()
-
-
-# ── against a plain model ─────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class ModelKey:
-    """What must hold of a key, written down naively."""
-
-    rpm: int
-    sent: list[float]
-    cool_until: float = -1.0
-    unproven: bool = False
-    """Rate-limited, and no probe has succeeded since."""
-    evicted_until: float = -1.0
-
-
-class KeyPoolMachine(RuleBasedStateMachine):
-    leases = Bundle("leases")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = {"a": ModelKey(2, []), "b": ModelKey(5, [])}
-        self.desk = desk(*(key(name, rpm=known.rpm) for name, known in self.model.items()))
-        self.open: dict[str, tuple[Lease, float]] = {}
-        self.probes: dict[str, float] = {}
-
-    @property
-    def now(self) -> float:
-        return self.desk.clock.now
-
-    @rule(target=leases, tokens=st.integers(0, 100))
-    def lease(self, tokens: int) -> Lease | None:
-        lease = trio.run(self.desk.ask, "m", tokens)
-        if isinstance(lease, Denied):
-            assert lease.available_at is None or lease.available_at > self.now
-            return None
-        known = self.model[lease.key.id]
-        assert self.now >= known.cool_until, "leased while it cooled down"
-        assert self.now >= known.evicted_until, "leased while it was evicted"
-        if known.unproven:
-            probing = [at for id, at in self.probes.items() if self.open[id][0].key == lease.key]
-            assert all(self.now >= at + PATIENCE for at in probing), "two probes at once"
-            self.probes[lease.id] = self.now
-        known.sent.append(self.now)
-        self.open[lease.id] = (lease, self.now)
-        return lease
-
-    @rule(
-        lease=consumes(leases),
-        kind=st.sampled_from(
-            [
-                None,
-                FailureKind.RATE_LIMITED,
-                FailureKind.KEY_REJECTED,
-                FailureKind.SERVER_ERROR,
-                FailureKind.CONNECT_FAILED,
-            ]
-        ),
-        retry_after=st.none() | st.integers(1, 90),
-    )
-    def settle(
-        self, lease: Lease | None, kind: FailureKind | None, retry_after: int | None
-    ) -> None:
-        if lease is None:
-            return
-        held = self.open.pop(lease.id, None)
-        probe = self.probes.pop(lease.id, None) is not None
-        outcome = SUCCESS if kind is None else failed(kind, retry_after)
-        in_time = held is not None and self.now < lease.expires_at
-        assert self.desk.pool.settle(lease, outcome) is in_time
-        assert not self.desk.pool.settle(lease, outcome), "settled twice"
-        if held is not None and in_time:
-            self._learn(self.model[lease.key.id], kind, retry_after, probe, held[1])
-
-    def _learn(
-        self,
-        known: ModelKey,
-        kind: FailureKind | None,
-        retry_after: int | None,
-        probe: bool,
-        sent_at: float,
-    ) -> None:
-        if kind is FailureKind.CONNECT_FAILED:
-            known.sent.remove(sent_at)
-        elif kind is FailureKind.KEY_REJECTED:
-            if self.now >= known.evicted_until:
-                known.evicted_until = self.now + EVICTION
-            known.unproven = True
-            self._forget_probes(known)
-        elif kind is FailureKind.RATE_LIMITED or (kind is not None and retry_after is not None):
-            if self.now >= known.evicted_until:
-                known.cool_until = max(known.cool_until, self.now + (retry_after or 0))
-            known.unproven = True
-            self._forget_probes(known)
-        elif kind is None and probe:
-            known.unproven = False
-            self._forget_probes(known)
-
-    def _forget_probes(self, known: ModelKey) -> None:
-        self.probes = {
-            id: at
-            for id, at in self.probes.items()
-            if self.model[self.open[id][0].key.id] is not known
-        }
-
-    @rule(seconds=st.floats(0, 40))
-    def wait(self, seconds: float) -> None:
-        self.desk.clock.now += seconds
-
-    @rule()
-    def eviction_passes(self) -> None:
-        self.desk.clock.now += EVICTION
-
-    @rule()
-    def sweep(self) -> None:
-        self.desk.pool.sweep()
-        for id, (lease, _) in list(self.open.items()):
-            if self.now >= lease.expires_at:
-                del self.open[id]
-                self.probes.pop(id, None)
-        assert self.desk.pool.statistics().open_leases == len(self.open)
-
-    @invariant()
-    def no_key_is_used_past_its_rpm(self) -> None:
-        for known in self.model.values():
-            inside = [at for at in known.sent if at + WINDOW > self.now]
-            assert len(inside) <= known.rpm
-
-
-TestKeyPoolAgainstAModel = KeyPoolMachine.TestCase

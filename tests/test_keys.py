@@ -18,8 +18,8 @@ from signalbox.machines.keys import (
     KeyMachine,
     KeyPhase,
     KeyState,
-    answered,
     at_time,
+    finding,
     leased,
     usable,
 )
@@ -30,15 +30,17 @@ A, C, H, E = KeyPhase.ACTIVE, KeyPhase.COOLING, KeyPhase.HALF_OPEN, KeyPhase.EVI
 IGNORED = "ignored"
 EXPECTED: dict[tuple[KeyPhase, KeyEvent], KeyPhase | str] = {
     (A, KeyEvent.RATE_LIMITED): C,
-    (A, KeyEvent.REJECTED): E,
+    (A, KeyEvent.SUSPECTED): H,
     (C, KeyEvent.RATE_LIMITED): C,
     (C, KeyEvent.COOLDOWN_ELAPSED): H,
+    (C, KeyEvent.SUSPECTED): C,
     (C, KeyEvent.REJECTED): E,
     (H, KeyEvent.RATE_LIMITED): C,
     (H, KeyEvent.PROBE_STARTED): H,
     (H, KeyEvent.PROBE_SUCCEEDED): A,
     (H, KeyEvent.PROBE_FAILED): C,
     (H, KeyEvent.PROBE_ABANDONED): H,
+    (H, KeyEvent.SUSPECTED): H,
     (H, KeyEvent.REJECTED): E,
     (E, KeyEvent.COOLDOWN_ELAPSED): H,
     (E, KeyEvent.RATE_LIMITED): IGNORED,
@@ -50,6 +52,12 @@ RATE_LIMITED = Failure(FailureKind.RATE_LIMITED, "slow down")
 REJECTED = Failure(FailureKind.KEY_REJECTED, "no such key")
 BROKEN = Failure(FailureKind.SERVER_ERROR, "oops")
 NOW = 1000.0
+
+
+def answered(
+    key: KeyState, number: int, failure: Failure | None, now: float, *, cancelled: bool = False
+) -> KeyState:
+    return keys.answered(key, number, finding(failure, cancelled=cancelled), now)
 
 
 def test_names_are_those_of_the_declaration() -> None:
@@ -203,24 +211,84 @@ def test_answers_to_older_attempts_do_not_decide_for_the_probe() -> None:
     assert answered(key, 1, None, at) == key
 
 
+def evicted() -> KeyState:
+    """A key that was refused twice."""
+    return answered(answered(KeyState(), 1, REJECTED, NOW), 2, REJECTED, NOW)
+
+
 @pytest.mark.parametrize("kind", [FailureKind.KEY_REJECTED, FailureKind.QUOTA_EXHAUSTED])
-def test_an_answer_about_the_key_evicts_it_for_a_while(kind: FailureKind) -> None:
-    key = answered(KeyState(), 1, Failure(kind, ""), NOW)
-    assert (key.phase, key.evictions) == (KeyPhase.EVICTED, 1)
-    assert at_time(key, NOW + EVICTION - 1).phase is KeyPhase.EVICTED
-    assert at_time(key, NOW + EVICTION).phase is KeyPhase.HALF_OPEN
+def test_one_answer_about_the_key_makes_it_suspect_and_lets_one_request_test_it(
+    kind: FailureKind,
+) -> None:
+    key = answered(KeyState(), 1, Failure(kind, "", retry_after=3600.0), NOW)
+    assert (key.phase, key.evictions) == (H, 0)
+    assert usable(key, NOW)
+    assert not usable(leased(key, 2, NOW), NOW)
+
+
+def test_a_second_one_evicts_the_key_for_a_while() -> None:
+    key = evicted()
+    assert (key.phase, key.evictions) == (E, 1)
+    assert at_time(key, NOW + EVICTION - 1).phase is E
+    assert at_time(key, NOW + EVICTION).phase is H
+
+
+def test_an_eviction_lasts_as_long_as_the_provider_said_where_that_is_longer() -> None:
+    suspect = answered(KeyState(), 1, REJECTED, NOW)
+    said = replace(REJECTED, retry_after=2 * EVICTION)
+    assert answered(suspect, 2, said, NOW).until == NOW + 2 * EVICTION
+
+
+@pytest.mark.parametrize("refused", [1, 2], ids=["an older attempt", "the probe"])
+def test_whichever_attempt_is_refused_next_confirms_it(refused: int) -> None:
+    suspect = leased(answered(KeyState(), 0, REJECTED, NOW), 2, NOW)
+    assert answered(suspect, refused, REJECTED, NOW).phase is E
+
+
+def test_a_success_of_the_test_clears_the_suspicion() -> None:
+    suspect = leased(answered(KeyState(), 1, REJECTED, NOW), 2, NOW)
+    assert answered(suspect, 2, None, NOW) == KeyState()
+
+
+def test_a_success_that_was_under_way_before_clears_nothing() -> None:
+    suspect = answered(KeyState(), 1, REJECTED, NOW)
+    assert answered(suspect, 0, None, NOW) == suspect
+
+
+@pytest.mark.parametrize("failure", [BROKEN, RATE_LIMITED])
+def test_a_test_that_proves_nothing_leaves_the_suspicion(failure: Failure) -> None:
+    suspect = leased(answered(KeyState(), 1, REJECTED, NOW), 2, NOW)
+    key = answered(suspect, 2, failure, NOW)
+    assert answered(key, 3, REJECTED, NOW).phase is E
+
+
+def test_a_suspect_keeps_the_deadline_of_its_cooldown() -> None:
+    key = answered(cooling(retry_after=50.0), 2, REJECTED, NOW)
+    assert (key.phase, key.until) == (C, NOW + 50)
+    assert answered(key, 3, REJECTED, NOW).phase is E
+
+
+def test_a_probe_after_a_cooldown_that_is_refused_makes_way_for_the_confirming_one() -> None:
+    key, at = half_open(number=2)
+    key = answered(key, 2, REJECTED, at)
+    assert usable(key, at)
+    assert answered(leased(key, 3, at), 3, REJECTED, at).phase is E
+
+
+def test_an_older_attempt_that_is_refused_leaves_the_probe_its_place() -> None:
+    key, at = half_open(number=2)
+    assert not usable(answered(key, 1, REJECTED, at), at)
 
 
 def test_a_repaired_key_comes_back_and_a_dead_one_is_evicted_again() -> None:
-    key = answered(KeyState(), 1, REJECTED, NOW)
     later = NOW + EVICTION
-    probed = leased(at_time(key, later), 2, later)
-    assert answered(probed, 2, None, later) == KeyState()
-    again = answered(probed, 2, REJECTED, later)
-    assert (again.phase, again.evictions, again.until) == (KeyPhase.EVICTED, 2, later + EVICTION)
+    probed = leased(at_time(evicted(), later), 3, later)
+    assert answered(probed, 3, None, later) == KeyState()
+    again = answered(probed, 3, REJECTED, later)
+    assert (again.phase, again.evictions, again.until) == (E, 2, later + EVICTION)
 
 
 def test_late_answers_leave_an_evicted_key_alone() -> None:
-    key = answered(KeyState(), 1, REJECTED, NOW)
+    key = evicted()
     for failure in (REJECTED, RATE_LIMITED, BROKEN, None):
-        assert answered(key, 2, failure, NOW + 1) == key
+        assert answered(key, 3, failure, NOW + 1) == key

@@ -1,14 +1,12 @@
-"""The OpenAI adapter: what it sends, and what it makes of what providers answer.
+"""The OpenAI adapter: what it makes of what providers answer.
 
 The oracle for recordings of real providers is the official SDK's own reading of the same bytes.
 """
 
 import contextlib
 import json
-from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,35 +18,20 @@ from signalbox.adapters.protocol import (
     StreamError,
     StreamEvent,
     StreamFinished,
-    WireRequest,
 )
 from signalbox.adapters.registry import adapter_for
-from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
-from signalbox.types import Extra, ProviderPreferences, Request, Route, Secret, Usage
+from signalbox.errors import Failure, FailureKind, ProviderProtocolError
+from signalbox.types import Usage
+from tests.decoding import ALL_STREAMS, OWN_STREAMS, PLAIN_JSON, RECORDED_STREAMS, decode, deltas
 from tests.folding import Folded, fold, fold_answer
 from tests.garbled import JSON, garbled
 from tests.openai_sdk import sdk_answer, sdk_stream
 from tests.recordings import Exchange, cut, is_openai_chat, own_exchanges, recorded_exchanges
 
-OWN_STREAMS = own_exchanges("openai/streams")
-RECORDED_STREAMS = recorded_exchanges(lambda e: is_openai_chat(e) and e.streamed)
-ALL_STREAMS = [*OWN_STREAMS, *RECORDED_STREAMS]
-PLAIN_JSON = "google-stream-plain-json-error"
-"""An error under a stream's content type that is no event stream."""
 EVENT_STREAMS = [stream for stream in ALL_STREAMS if stream.id != PLAIN_JSON]
 RECORDED_ANSWERS = recorded_exchanges(
     lambda e: is_openai_chat(e) and not e.streamed and e.status == 200
 )
-
-
-def decode(provider: str, *pieces: bytes) -> list[StreamEvent]:
-    decoder = OpenAIAdapter(provider).stream_decoder()
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.end()
-
-
-def deltas(events: list[StreamEvent]) -> list[Delta]:
-    return [event for event in events if isinstance(event, Delta)]
 
 
 def failure(events: list[StreamEvent]) -> Failure | None:
@@ -322,137 +305,19 @@ def test_usage_that_cannot_be_true_is_not_said() -> None:
 
     assert usage(prompt_tokens=0, completion_tokens=0, total_tokens=0) is None
     assert usage(total_tokens=3) is None
+    assert usage(prompt_tokens=10**30, completion_tokens=10**30) is None
     assert usage(
         prompt_tokens=5, completion_tokens=1, prompt_tokens_details={"cached_tokens": 6}
     ) == Usage(prompt=5, completion=1)
-
-
-# Requests
-
-
-REQUEST = Request(
-    id="0190a0b0-0000-7000-8000-000000000000",
-    received_at=0.0,
-    door="openai",
-    body={"model": "vendor/m", "messages": [{"role": "user", "content": "Hi"}]},
-    model="vendor/m",
-    stream=False,
-    include_usage=False,
-    extra=Extra(),
-    key_id="k",
-    key_name="k",
-)
-ROUTE = Route(provider="openai", model="m-2024")
-
-
-def build(
-    provider: str, route: Route = ROUTE, /, **body: Any
-) -> tuple[WireRequest, dict[str, Any]]:
-    request = replace(REQUEST, body={**REQUEST.body, **body}, stream=body.get("stream", False))
-    wire = OpenAIAdapter(provider).build(request, route, "http://p.test/v1/", Secret("sk-1"))
-    return wire, msgspec.json.decode(wire.body)
-
-
-def test_the_body_goes_out_as_it_came_but_for_the_model() -> None:
-    wire, body = build("openai", unknown_field={"a": [1, 2.5]}, temperature=0, extra={"retry": 1})
-    assert (wire.method, wire.url) == ("POST", "http://p.test/v1/chat/completions")
-    assert body == {
-        "model": "m-2024",
-        "messages": [{"role": "user", "content": "Hi"}],
-        "unknown_field": {"a": [1, 2.5]},
-        "temperature": 0,
-    }
-    assert wire.dropped == ()
-    assert "extra" not in REQUEST.body
-
-
-def test_headers_are_the_gateway_s_own_and_the_route_s() -> None:
-    request = replace(
-        REQUEST, forward_headers=(("OpenAI-Beta", "x"), ("authorization", "Bearer client"))
-    )
-    route = replace(ROUTE, headers=(("X-Api-Version", Secret("7")), ("User-Agent", Secret("me"))))
-    wire = OpenAIAdapter("openai").build(request, route, "http://p.test", Secret("sk-1"))
-    assert dict(wire.headers) == {
-        "openai-beta": "x",
-        "authorization": "Bearer sk-1",
-        "content-type": "application/json",
-        "accept": "application/json",
-        "accept-encoding": "identity",
-        "user-agent": "me",
-        "x-api-version": "7",
-    }
-
-
-def test_a_provider_without_keys_gets_no_authorization() -> None:
-    wire = OpenAIAdapter("ollama").build(REQUEST, ROUTE, "http://p.test/v1", None)
-    assert "authorization" not in dict(wire.headers)
-
-
-def test_route_params_fill_in_only_what_the_client_left_open() -> None:
-    route = replace(ROUTE, params={"temperature": 0.1, "top_p": 0.5, "reasoning_effort": "low"})
-    _, body = build("openai", route, temperature=1, top_p=None)
-    assert (body["temperature"], body["top_p"], body["reasoning_effort"]) == (1, 0.5, "low")
-
-
-def test_streamed_usage_is_always_asked_for_where_it_is_taken() -> None:
-    _, body = build("openai", stream=True, stream_options={"include_obfuscation": False})
-    assert body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
-    _, body = build("openai", stream=True, stream_options={"include_usage": False})
-    assert body["stream_options"] == {"include_usage": True}
-    _, body = build("mistral", stream=True, stream_options={"include_usage": True})
-    assert "stream_options" not in body
-    _, body = build("openai")
-    assert "stream_options" not in body
-
-
-OPENROUTER_FIELDS: dict[str, Any] = {
-    "models": ["a"],
-    "provider": {"order": ["x"]},
-    "preset": "p",
-    "usage": {"include": True},
-    "session_id": "s",
-    "route": "fallback",
-    "reasoning": {"effort": "low"},
-    "include_reasoning": True,
-    "transforms": ["middle-out"],
-}
-
-
-def test_openrouter_s_fields_reach_openrouter_only() -> None:
-    _, body = build("openrouter", **OPENROUTER_FIELDS)
-    assert body.keys() >= OPENROUTER_FIELDS.keys()
-    wire, body = build("openai", **OPENROUTER_FIELDS)
-    assert not body.keys() & OPENROUTER_FIELDS.keys()
-    assert wire.dropped == ("reasoning", "include_reasoning", "transforms")
-
-
-def test_what_a_provider_lacks_is_renamed_dropped_or_refused() -> None:
-    wire, body = build("mistral", seed=1, max_completion_tokens=9, user="u", temperature=1.9)
-    assert (body["random_seed"], body["max_tokens"], body["temperature"]) == (1, 9, 1.5)
-    assert not body.keys() & {"seed", "max_completion_tokens", "user"}
-    assert wire.dropped == ("user", "temperature")
-    with pytest.raises(UnsupportedParameter, match="n: groq does not take it"):
-        build("groq", n=2)
-
-
-def test_unsupported_hints_are_refused_on_request() -> None:
-    body = {**REQUEST.body, "logit_bias": {"1": 2}}
-    for extra in (
-        Extra(refuse_unsupported=True),
-        Extra(provider=ProviderPreferences(require_parameters=True)),
-    ):
-        request = replace(REQUEST, body=body, extra=extra)
-        with pytest.raises(UnsupportedParameter, match="logit_bias"):
-            OpenAIAdapter("groq").build(request, ROUTE, "http://p.test", None)
-
-
-def test_the_registry_names_what_it_knows() -> None:
-    assert adapter_for("openai", "anyone").dialect == "openai"
-    with pytest.raises(ValueError, match=r"api = 'smoke': expected one of .*openai"):
-        adapter_for("smoke", "anyone")
 
 
 def test_an_answer_without_choices_is_empty() -> None:
     answer = OpenAIAdapter("openai").decode_answer(b'{"choices":[]}')
     assert isinstance(answer, Failure)
     assert answer.kind is FailureKind.EMPTY_ANSWER
+
+
+def test_the_registry_names_what_it_knows() -> None:
+    assert adapter_for("openai", "anyone").dialect == "openai"
+    with pytest.raises(ValueError, match=r"api = 'smoke': expected one of .*openai"):
+        adapter_for("smoke", "anyone")

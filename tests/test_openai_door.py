@@ -1,30 +1,23 @@
-"""The door of OpenAI's dialect: what it refuses, and what its clients are sent."""
+"""The door of OpenAI's dialect: what its clients are sent."""
 
-import contextlib
 import json
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.openai_door import (
     DONE,
-    BadRequest,
     ChatEncoder,
     encode_answer,
     error_body,
-    read_chat_body,
     usage_object,
-    validate_chat_body,
 )
 from signalbox.adapters.protocol import Delta, StreamError
 from signalbox.errors import ApiError, AttemptReport, FailureKind
 from signalbox.types import Usage
 from tests.folding import fold
-from tests.garbled import JSON, garbled
 from tests.openai_sdk import sdk_answer, sdk_stream
 from tests.recordings import Exchange, is_openai_chat, own_exchanges, recorded_exchanges
 
@@ -99,10 +92,41 @@ def test_bytes_go_out_as_they_came_where_nothing_must_change() -> None:
         b'{"choices":[{"index":0,"delta":{"content":"\\"usage\\":{}"}}]}',
     ):
         assert encoder().delta(Delta(raw)) == b"data: " + raw + b"\n\n"
+    door = encoder()
     finish = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
-    assert encoder().delta(Delta(finish, finish_reasons=((0, "stop"),))) == (
-        b"data: " + finish + b"\n\n"
-    )
+    assert door.delta(Delta(finish, finish_reasons=((0, "stop"),))) == b""
+    assert door.finish("p", None, None) == b"data: " + finish + b"\n\n" + DONE
+
+
+def ending(index: int, text: str = "") -> Delta:
+    choice = {"index": index, "delta": {"content": text}, "finish_reason": "stop"}
+    return Delta(chunk(choices=[choice]), len(text), finish_reasons=((index, "stop"),))
+
+
+def reasons(sent: bytes) -> list[Any]:
+    return [
+        choice["finish_reason"]
+        for event in events(sent)
+        if isinstance(event, dict)
+        for choice in event["choices"]
+    ]
+
+
+def test_an_end_is_held_until_it_is_certain() -> None:
+    """What follows it takes it along; where the request fails, the error is the end."""
+    door = encoder()
+    assert door.delta(ending(0)) == b""
+    assert reasons(door.delta(ending(1))) == ["stop"]
+    assert reasons(door.error(ERROR)) == [None], "one of the ends went out"
+    door = encoder()
+    assert door.delta(ending(0)) == b""
+    assert reasons(door.error(ERROR)) == ["error"]
+
+
+def test_an_end_that_comes_with_content_is_not_held() -> None:
+    door = encoder()
+    assert reasons(door.delta(ending(0, "a"))) == ["stop"]
+    assert reasons(door.error(ERROR)) == [None]
 
 
 def test_usage_leaves_a_chunk_with_choices_and_the_rest_keeps_its_bytes() -> None:
@@ -141,13 +165,8 @@ def test_unknown_usage_is_not_zero() -> None:
 
 def test_one_finish_reason_for_each_choice() -> None:
     door = encoder()
-
-    def finish(index: int) -> Any:
-        raw = chunk(choices=[{"index": index, "delta": {"content": ""}, "finish_reason": "stop"}])
-        (sent,) = events(door.delta(Delta(raw, finish_reasons=((index, "stop"),))))
-        return sent["choices"][0]["finish_reason"]
-
-    assert [finish(0), finish(1), finish(0), finish(1)] == ["stop", "stop", None, None]
+    sent = b"".join(door.delta(ending(index)) for index in (0, 1, 0, 1))
+    assert reasons(sent + door.finish("p", None, None)) == ["stop", "stop", None, None]
 
 
 def test_a_chunk_without_choices_is_not_sent() -> None:
@@ -216,90 +235,3 @@ def test_an_unknown_cost_is_left_out() -> None:
     body = {"choices": [], "usage": {"prompt_tokens": 1}}
     assert json.loads(encode_answer(body, "p", None))["usage"] == {"prompt_tokens": 1}
     assert "usage" not in json.loads(encode_answer({"choices": []}, "p", "1"))
-
-
-# Requests
-
-
-def test_a_usual_request_passes() -> None:
-    body = {
-        "model": "m",
-        "messages": [
-            {"role": "developer", "content": "Be brief."},
-            {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
-            {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
-            {"role": "tool", "tool_call_id": "a", "content": "1"},
-        ],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": 0,
-        "max_tokens": None,
-        "stop": ["x"],
-        "unknown": {"a": 1},
-    }
-    validate_chat_body(body)
-
-
-USER = {"role": "user", "content": "Hi"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model": None}, "model: expected the name of a model, got nothing"),
-        ({"model": " "}, "model: expected the name of a model, got the string ' '"),
-        ({"messages": []}, "messages: expected a list of at least one message, got a list ([])"),
-        ({"messages": {}}, "messages: expected a list of at least one message, got an object ({})"),
-        ({"messages": [USER, 3]}, "messages[1]: expected an object, got the number 3"),
-        ({"messages": [USER, USER, {}]}, "messages[2].role: expected one of assistant, developer"),
-        ({"messages": [{**USER, "role": "boss"}]}, "messages[0].role: expected one of"),
-        ({"messages": [{**USER, "role": []}]}, "messages[0].role: expected one of"),
-        (
-            {"messages": [{**USER, "content": 1}]},
-            "messages[0].content: expected a string or a list",
-        ),
-        (
-            {"messages": [{**USER, "content": ["x"]}]},
-            "messages[0].content[0]: expected an object with a `type`",
-        ),
-        ({"messages": [{**USER, "tool_calls": {}}]}, "messages[0].tool_calls: expected a list"),
-        ({"stream": "true"}, "stream: expected true or false, got the string 'true'"),
-        ({"n": 0}, "n: expected a whole number from 1 to 128, got the number 0"),
-        ({"n": True}, "n: expected a whole number from 1 to 128, got a boolean"),
-        ({"n": 10**30}, "n: expected a whole number from 1 to 128, got the number 1000"),
-        ({"max_tokens": 1.5}, "max_tokens: expected a whole number of 1 or more"),
-        ({"temperature": "hot"}, "temperature: expected a number"),
-        ({"tools": [1]}, "tools: expected a list of objects"),
-        ({"stop": [1]}, "stop: expected a string or a list of strings"),
-        ({"stream_options": []}, "stream_options: expected an object"),
-    ],
-)
-def test_what_is_wrong_is_named_by_its_path(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadRequest) as caught:
-        validate_chat_body({"model": "m", "messages": [USER], **change})
-    assert str(caught.value).startswith(message)
-    assert caught.value.param == message.partition(":")[0]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{", b"[]", b"\xff", b'"x"', b"[" * 100_000, b'{"n":1e999}', b'{"model":"\\ud800"}'],
-)
-def test_a_body_that_is_no_json_object_is_refused(data: bytes) -> None:
-    with pytest.raises(BadRequest) as caught:
-        read_chat_body(data)
-    assert "the body" in str(caught.value)
-    assert caught.value.param is None
-
-
-@given(garbled(b"") | JSON.map(lambda value: json.dumps(value).encode()))
-def test_reading_a_body_raises_nothing_else(data: bytes) -> None:
-    with contextlib.suppress(BadRequest):
-        read_chat_body(data)
-
-
-@given(st.dictionaries(st.text(), JSON))
-def test_what_was_read_can_be_sent(fields: dict[str, Any]) -> None:
-    data = json.dumps({**fields, "model": "m", "messages": [USER]}).encode()
-    with contextlib.suppress(BadRequest):
-        msgspec.json.encode(read_chat_body(data))

@@ -290,7 +290,20 @@ def test_an_error_is_raised_as_openai_s_own(at: World, refused: Refused, streame
     assert error.body["metadata"]["trace_id"] == error.request_id is not None
 
 
-@pytest.mark.parametrize("model", ["breaking", "torn"])
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
+def test_a_stream_that_breaks_and_goes_on_is_whole(at: World, options: dict[str, Any]) -> None:
+    chunks = stream(at, ask("torn-and-mended", **options))
+    choices = [choice for chunk in chunks for choice in chunk.choices]
+    assert "".join(choice.delta.content or "" for choice in choices) == STORY
+    assert [c.finish_reason for c in choices if c.finish_reason] == ["stop"]
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert [bool(chunk.usage) for chunk in chunks] == [False] * (len(chunks) - 1) + [bool(options)]
+    told: list[Any] = [chunk.to_dict().get("x_signalbox") for chunk in chunks]
+    assert told[:-1] == [None] * (len(chunks) - 1)
+    assert [seam["provider"] for seam in told[-1]["resumed"]] == ["story"]
+
+
+@pytest.mark.parametrize("model", ["breaking", "torn", "torn-and-contradicted"])
 def test_a_stream_that_breaks_raises_after_what_was_delivered(at: World, model: str) -> None:
     chunks: list[ChatCompletionChunk] = []
     with at.gateway.client() as client, pytest.raises(openai.APIError) as raised:

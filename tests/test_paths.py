@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox.http.paths import CHAT, MODEL, MODELS, UNBUILT, Door, find_door
+from signalbox.http.paths import CHAT, EXPLAIN, MODEL, MODELS, UNBUILT, Door, find_door
 
 SLASHES = st.integers(1, 3).map("/".__mul__)
 ID_PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8)
@@ -20,7 +20,17 @@ def written(draw: st.DrawFn, path: str) -> bytes:
     return (spelt + draw(st.sampled_from(["", "/", "//"]))).encode()
 
 
-@given(st.data(), st.sampled_from([(CHAT, Door(CHAT)), (MODELS, Door(MODELS))]))
+@given(
+    st.data(),
+    st.sampled_from(
+        [
+            (CHAT, Door(CHAT)),
+            (MODELS, Door(MODELS)),
+            (EXPLAIN, Door(EXPLAIN)),
+            ("api/v1/explain", Door(EXPLAIN)),
+        ]
+    ),
+)
 def test_a_door_is_found_however_its_path_is_written(
     data: st.DataObject, wanted: tuple[str, Door]
 ) -> None:

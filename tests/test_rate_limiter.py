@@ -18,6 +18,7 @@ from signalbox.actors.rate_limiter import (
     Refusal,
     format_duration,
 )
+from signalbox.actors.store_access import InProcess
 from signalbox.persistence.limits_memory import MemoryLimitStore
 
 
@@ -41,7 +42,7 @@ def limits(
 
 def limiter_of(everyone: KeyLimits | None = None) -> tuple[RateLimiter, Clock]:
     clock = Clock()
-    return RateLimiter(MemoryLimitStore(), everyone, clock), clock
+    return RateLimiter(InProcess(MemoryLimitStore()), everyone, clock), clock
 
 
 async def admitted(limiter: RateLimiter, key: KeyLimits, tokens: int = 0) -> Admission:
@@ -235,15 +236,15 @@ def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) 
 
 async def test_unused_limits_are_forgotten_and_abandoned_admissions_end() -> None:
     store, clock = MemoryLimitStore(), Clock()
-    limiter = RateLimiter(store, None, clock)
+    limiter = RateLimiter(InProcess(store), None, clock)
     for number in range(100):
         await admitted(limiter, limits(f"key-{number}", rpm=10, tpm=100), 10)
-    limiter.sweep()
+    await limiter.sweep()
     assert len(store) == 100
     clock.now += ADMISSION_TTL
-    limiter.sweep()
+    await limiter.sweep()
     clock.now += 60
-    limiter.sweep()
+    await limiter.sweep()
     assert len(store) == 0
 
 
@@ -251,7 +252,7 @@ async def test_the_loop_sweeps_until_its_mailbox_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     store = MemoryLimitStore()
-    limiter = RateLimiter(store)
+    limiter = RateLimiter(InProcess(store))
     limiter.settle(await admitted(limiter, limits(rpm=60)), 0)
     mailbox = Mailbox[None, None]("rate_limiter", 1)
     async with trio.open_nursery() as nursery:

@@ -262,11 +262,11 @@ def test_wishes_that_leave_no_route_are_refused() -> None:
 
 
 def test_max_attempts_total_bounds_the_calls_of_all_routes_and_models() -> None:
-    talk = executing(plan(model("m", "a", "b"), model("n", "c"), retry=RetryPolicy(0)))
-    talk.state = replace(talk.state, attempt=talk.state.retry_policy.max_attempts_total)
+    bounded = RetryPolicy(0, max_attempts_total=1)
+    talk = executing(plan(model("m", "a", "b"), model("n", "c"), retry=bounded))
     talk.tell(
-        failed(talk.state.attempt, FailureKind.SERVER_ERROR),
-        "settle #12 server_error",
+        failed(1, FailureKind.SERVER_ERROR),
+        "settle #1 server_error",
         "model_failed: executing → falling_back",
         "fallbacks_exhausted: falling_back → failed",
         "error 503 all_routes_failed",

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
-from signalbox.machines.lifecycle import TRANSITIONS, State
+from signalbox.machines.lifecycle import TRANSITIONS, Event, State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
-from signalbox.types import ModelPlan, RetryPolicy, Route, Timeouts
+from signalbox.types import Midstream, ModelPlan, RetryPolicy, Route, Timeouts
 from tests.dialogue import line
 
 CommandT = TypeVar("CommandT", bound=c.Command)
@@ -25,6 +25,7 @@ MOST_FACTS = 300
 """More than any life of these plans takes: 6 calls, 3 models, 5 s of patience in half seconds."""
 
 REASONS = [*["stop"] * 4, "length", None]
+LATENCIES = [None, f.Percentiles(0.1, 0.2, 0.3, 0.4)]
 
 
 def policies() -> st.SearchStrategy[RetryPolicy]:
@@ -56,7 +57,10 @@ plans = st.builds(
     models=some("m", "n", "o", least=1),
     context_fallbacks=some("large"),
     content_fallbacks=some("lenient"),
-    stream=st.booleans(),
+    stream=st.sampled_from([True, True, False]),
+    midstream=st.sampled_from(Midstream),
+    hedge=st.booleans(),
+    hedge_after=st.sampled_from([None, 0.5]),
     retry=policies(),
     timeouts=st.builds(Timeouts, total=st.sampled_from([3.0, 60.0, 600.0])),
 )
@@ -106,7 +110,12 @@ class Life:
         self.now += self.chance.choice([0.0, 0.1, 1.0])
         if self.now >= self.state.deadline_at:
             return f.TimerFired(self.now, c.Timer.DEADLINE)
-        return self.answer(self.chance.choice(self.open))
+        return self.answer(self.chance.choice(self.answered_at_once() or self.open))
+
+    def answered_at_once(self) -> list[c.Command]:
+        """Nothing else is heard before their answers."""
+        kinds = c.AdmitRequest | c.SurveyRoutes | c.AcquireLease | c.RecordCharge
+        return [command for command in self.open if isinstance(command, kinds)]
 
     def answer(self, command: c.Command) -> f.Fact:
         """A fact that may follow from `command`, which is then done with but for content."""
@@ -125,10 +134,10 @@ class Life:
             case c.AdmitRequest():
                 return chance.choice([*[ADMITTED] * 9, REJECTED])
             case c.SurveyRoutes():
-                return f.RoutesSurveyed(
-                    now, tuple(map(self.candidate, command.routes)), chance.random()
-                )
-            case c.AcquireLease() if chance.random() < 0.7:
+                candidates = tuple(map(self.candidate, command.routes))
+                may_hedge = chance.random() < 0.8
+                return f.RoutesSurveyed(now, candidates, chance.random(), may_hedge)
+            case c.AcquireLease() if chance.random() < 0.85:
                 return f.LeaseGranted(now, command.attempt, chance.choice(["k1", "k2"]), "key")
             case c.AcquireLease():
                 return f.LeaseDenied(now, command.attempt, "words", self.some_time())
@@ -137,7 +146,7 @@ class Life:
                 return f.KeyWaitEnded(self.now, chance.random() < 0.8)
             case c.StartTimer():
                 self.now += command.delay
-                return f.TimerFired(self.now, command.timer)
+                return f.TimerFired(self.now, command.timer, command.attempt)
             case c.OpenUpstream():
                 return self.end_of(command.attempt)
             case c.RecordCharge() if chance.random() < 0.8:
@@ -150,10 +159,12 @@ class Life:
         chance = self.chance
         breaker = chance.choice([*[f.BreakerState.CLOSED] * 5, f.BreakerState.OPEN])
         headroom = f.Headroom(available=True)
-        if chance.random() < 0.5:
+        if chance.random() < 0.25:
             headroom = f.Headroom(False, None, self.some_time(), "words")
         unsupported = ("tools",) if chance.random() < 0.1 else ()
-        return f.Candidate(route, f.RouteHealth(breaker=breaker), headroom, unsupported)
+        health = f.RouteHealth(breaker=breaker, first_token_percentiles=chance.choice(LATENCIES))
+        prefill = chance.random() < 0.5
+        return f.Candidate(route, health, headroom, unsupported, prefill=prefill)
 
     def some_time(self) -> float | None:
         return self.chance.choice([None, self.now + 0.5, self.now + 3, self.now + 20])
@@ -163,10 +174,23 @@ class Life:
             chars = self.chance.choice([0, 9, 9])
             if self.state.lifecycle is State.STREAMING:
                 chars = 9
-            return f.UpstreamEnded(self.now, attempt, self.chance.choice(REASONS), chars, 0.5)
+            reason = self.chance.choice(REASONS)
+            return f.UpstreamEnded(
+                self.now, attempt, reason, chars, 0.5, delivered=self.delivered()
+            )
         kind = self.chance.choice(list(FailureKind))
         failure = Failure(kind, "words", retry_after=self.chance.choice([None, None, 2.0]))
-        return f.UpstreamFailed(self.now, attempt, failure, self.chance.random())
+        return f.UpstreamFailed(
+            self.now,
+            attempt,
+            failure,
+            self.chance.random(),
+            may_retry=self.chance.random() < 0.9,
+            delivered=self.delivered(),
+        )
+
+    def delivered(self) -> f.Delivered:
+        return f.Delivered(self.chance.choice([0, 5]), 9, resumable=self.chance.random() < 0.9)
 
 
 def awaits_an_answer(command: c.Command) -> bool:
@@ -185,13 +209,14 @@ lives = st.builds(Life, plans, st.integers(0, 2**32).map(Random))
 
 
 @given(lives)
-@settings(max_examples=600)
+@settings(max_examples=2000)
 def test_every_life_keeps_the_rules(life: Life) -> None:
     ends_once_in_a_final_state(life)
     moves_along_the_table(life)
     gives_back_each_lease_once(life)
     calls_no_more_often_than_allowed(life)
-    calls_nobody_after_content(life)
+    calls_nobody_after_content_but_to_go_on(life)
+    follows_two_calls_at_most(life)
     charges_once_and_only_for_an_answer(life)
     tells_the_client_one_end(life)
     does_nothing_any_more(life)
@@ -216,19 +241,44 @@ def gives_back_each_lease_once(life: Life) -> None:
     granted = [fact.attempt for fact in life.facts if isinstance(fact, f.LeaseGranted)]
     assert granted == list(range(1, len(granted) + 1))
     assert [command.attempt for command in life.all(c.OpenUpstream)] == granted
-    assert [command.attempt for command in life.all(c.SettleAttempt)] == granted
+    assert sorted(command.attempt for command in life.all(c.SettleAttempt)) == granted
 
 
 def calls_no_more_often_than_allowed(life: Life) -> None:
     assert len(life.all(c.OpenUpstream)) <= life.state.plan.retry.max_attempts_total
 
 
-def calls_nobody_after_content(life: Life) -> None:
-    commits = life.all(c.CommitAnswer)
-    assert len(commits) <= 1
-    for commit in commits:
-        later = life.commands[life.commands.index(commit) :]
-        assert not [o for o in later if isinstance(o, c.OpenUpstream | c.AcquireLease)]
+def calls_nobody_after_content_but_to_go_on(life: Life) -> None:
+    sending = False
+    for command in life.commands:
+        if isinstance(command, c.CommitAnswer):
+            assert not sending, "two answers at once"
+            sending = True
+        elif isinstance(command, c.RecordTransition) and command.event is Event.STREAM_RESUMED:
+            assert life.state.plan.midstream is not Midstream.ERROR
+            sending = False
+        elif isinstance(command, c.OpenUpstream | c.AcquireLease):
+            assert not sending, "a call after content that is no rescue"
+        if isinstance(command, c.OpenUpstream):
+            assert (command.resume is not None) == bool(commits_before(life, command))
+
+
+def commits_before(life: Life, command: c.Command) -> list[c.Command]:
+    before = life.commands[: life.commands.index(command)]
+    return [each for each in before if isinstance(each, c.CommitAnswer)]
+
+
+def follows_two_calls_at_most(life: Life) -> None:
+    """Two where the second is a hedge."""
+    under_way: dict[int, bool] = {}
+    for command in life.commands:
+        if isinstance(command, c.OpenUpstream):
+            under_way[command.attempt] = command.hedge
+            assert sorted(under_way.values()) in ([False], [True], [False, True])
+            assert life.state.plan.hedge or not command.hedge
+        elif isinstance(command, c.SettleAttempt):
+            del under_way[command.attempt]
+    assert not under_way
 
 
 def charges_once_and_only_for_an_answer(life: Life) -> None:
@@ -266,7 +316,9 @@ def test_a_fact_of_an_earlier_attempt_changes_nothing(life: Life) -> None:
     """Tells the life again, with facts of attempts that are over in between."""
     state, _ = start(life.state.plan, 0.0)
     for number, fact in enumerate(life.facts):
+        followed = {call.attempt for call in (state.current, state.hedge) if call is not None}
         for earlier in life.facts[:number]:
-            if getattr(earlier, "attempt", state.attempt) < state.attempt:
+            attempt = getattr(earlier, "attempt", None)
+            if attempt is not None and attempt <= state.attempt and attempt not in followed:
                 assert decide(state, earlier) == (state, ())
         state, _ = decide(state, fact)

@@ -1,9 +1,8 @@
-"""What the request's machine decides, fact by fact: answers, retries, ends."""
+"""What the request's machine decides, fact by fact: answers and ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -36,7 +35,6 @@ from tests.dialogue import (
     retrying,
     selecting,
     streaming,
-    surveyed,
     uncharged,
     waiting,
 )
@@ -122,124 +120,6 @@ def test_a_rejected_request_is_told_when_to_come_back(
         "finish failed",
     )
     assert (talk.error.retry_after, talk.error.should_retry) == (retry_after, should_retry)
-
-
-# ── again, another key, another route ─────────────────────────────────────────────────────────
-
-
-def test_a_failed_route_is_tried_again_after_a_growing_backoff_and_then_left() -> None:
-    talk = retrying(TWO_ROUTES)
-    talk.tell(BACKOFF, "lease #2 a:m")
-    talk.tell(leased(2), "backoff_elapsed: retrying → executing", "open #2 a:m")
-    talk.tell(
-        failed(2, FailureKind.OVERLOADED),
-        "settle #2 overloaded",
-        "attempt_failed: executing → retrying",
-        "timer backoff 0.4 s",
-    )
-    talk.tell(BACKOFF, "lease #3 a:m")
-    talk.tell(leased(3), "backoff_elapsed: retrying → executing", "open #3 a:m")
-    talk.tell(
-        failed(3, FailureKind.SERVER_ERROR),
-        "settle #3 server_error",
-        "route_failed: executing → selecting",
-        "survey a:m b:m",
-    )
-    talk.tell(surveyed(talk), "lease #4 b:m")
-
-
-def test_a_backoff_that_would_pass_the_deadline_is_not_begun() -> None:
-    talk = executing(replace(TWO_ROUTES, timeouts=Timeouts(total=10)))
-    talk.at = 9.9
-    talk.tell(
-        failed(1, FailureKind.SERVER_ERROR),
-        "settle #1 server_error",
-        "route_failed: executing → selecting",
-        "survey a:m b:m",
-    )
-
-
-def test_a_route_whose_keys_filled_up_during_the_backoff_is_left_for_another() -> None:
-    talk = retrying(TWO_ROUTES)
-    talk.tell(BACKOFF, "lease #2 a:m")
-    talk.tell(denied(2, 30.0), "route_failed: retrying → selecting", "survey a:m b:m")
-    talk.tell(surveyed(talk, {"a:m": 30.0}), "lease #2 b:m")
-
-
-def test_a_rate_limited_key_makes_room_for_the_next_one_at_once() -> None:
-    talk = executing()
-    talk.tell(
-        failed(1, FailureKind.RATE_LIMITED, retry_after=20),
-        "settle #1 rate_limited",
-        "attempt_failed: executing → retrying",
-        "lease #2 a:m",
-    )
-    talk.tell(leased(2, "k2"), "backoff_elapsed: retrying → executing", "open #2 a:m")
-
-
-def test_who_is_told_to_wait_moves_on_instead() -> None:
-    talk = executing()
-    talk.tell(
-        failed(1, FailureKind.OVERLOADED, retry_after=20),
-        "settle #1 overloaded",
-        "attempt_failed: executing → retrying",
-        "lease #2 a:m",
-    )
-
-
-def test_a_key_that_was_refused_is_not_asked_for_again() -> None:
-    talk = executing()
-    talk.tell(
-        failed(1, FailureKind.KEY_REJECTED),
-        "settle #1 key_rejected",
-        "attempt_failed: executing → retrying",
-        "lease #2 a:m without k1",
-    )
-    talk.tell(leased(2, "k2"), "backoff_elapsed: retrying → executing", "open #2 a:m")
-    talk.tell(
-        failed(2, FailureKind.QUOTA_EXHAUSTED),
-        "settle #2 quota_exhausted",
-        "attempt_failed: executing → retrying",
-        "lease #3 a:m without k1 k2",
-    )
-    talk.tell(denied(3, None), "route_failed: retrying → selecting", "survey a:m")
-    talk.tell(
-        surveyed(talk),
-        "routes_exhausted: selecting → falling_back",
-        "fallbacks_exhausted: falling_back → failed",
-        "error 503 all_routes_failed",
-        "finish failed",
-    )
-
-
-def test_a_route_that_was_silent_is_left_at_once() -> None:
-    talk = executing(TWO_ROUTES)
-    talk.tell(
-        failed(1, FailureKind.FIRST_TOKEN_TIMEOUT),
-        "settle #1 first_token_timeout",
-        "route_failed: executing → selecting",
-        "survey a:m b:m",
-    )
-    talk.tell(surveyed(talk), "lease #2 b:m")
-    talk.tell(leased(2), "route_selected: selecting → executing", "open #2 b:m")
-
-
-def test_an_operator_is_told_of_a_fault_in_the_configuration() -> None:
-    talk = executing(TWO_ROUTES)
-    talk.tell(
-        failed(1, FailureKind.MODEL_UNKNOWN),
-        "settle #1 model_unknown",
-        "alert",
-        "route_failed: executing → selecting",
-        "survey a:m b:m",
-    )
-
-
-def test_when_the_best_route_has_no_key_the_next_one_is_asked_without_a_new_survey() -> None:
-    talk = selecting(TWO_ROUTES)
-    talk.tell(surveyed(talk), "lease #1 a:m")
-    talk.tell(denied(1, 5.0), "lease #1 b:m")
-    talk.tell(leased(1), "route_selected: selecting → executing", "open #1 b:m")
 
 
 # ── ends from outside ─────────────────────────────────────────────────────────────────────────

@@ -153,7 +153,7 @@ def encoder(method: str) -> Break:
     [
         (breaks("limiter", "admit"), False, "500 internal_error"),
         (replaces("unsupported"), False, "500 internal_error"),
-        (breaks("key_pool", "headroom"), False, "500 internal_error"),
+        (breaks("key_pool", "headrooms"), False, "500 internal_error"),
         (breaks("key_pool", "lease"), False, "500 internal_error"),
         (lacks_the_endpoint, False, "500 internal_error"),
         (breaks("health", "attempt_started"), True, "500 internal_error"),

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from signalbox.actors.outputs import Output
 from signalbox.actors.runner import RequestRunner
+from tests.replays import replayed
 from tests.rig import Rig, charges_refused, model, plan, scripted_rig
 from tests.scripted_upstream import (
     LOST,
@@ -97,6 +98,7 @@ def test_a_request_that_is_interrupted_at_any_step_gives_everything_back(
         assert len(charges) <= 1
         assert trace.cost == (charges[0].amount if charges else None)
         assert charges or trace.state == "failed"
+        assert replayed(trace).identical
         if not in_time:
             assert step > 10, "the request was never under way"
             return

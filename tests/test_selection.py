@@ -1,10 +1,10 @@
-"""Which route is tried first, which not at all, and why."""
+"""Which routes a request may try, in which order beyond the strategy's, and which not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -16,198 +16,29 @@ from signalbox.machines.facts import (
     BreakerState,
     Candidate,
     Headroom,
+    Percentiles,
     RouteHealth,
     Unavailable,
 )
-from signalbox.machines.selection import OUTAGE_WINDOW, Excluded, Load, Ranking, rank
-from signalbox.types import Price, ProviderPreferences, Route, Strategy
-
-NOW = 1000.0
-ANYONE = ProviderPreferences()
-AS_MUCH_OUT_AS_IN = Load(1000, 1000)
-
-
-def candidate(
-    provider: str,
-    price: tuple[float, float] | None = (1, 1),
-    health: RouteHealth | None = None,
-    headroom: Headroom | None = None,
-    unsupported: tuple[str, ...] = (),
-    **route: Any,
-) -> Candidate:
-    """`price`: US dollars per million tokens, in and out; None: unknown."""
-    known = Price()
-    if price is not None:
-        known = Price(input=Decimal(str(price[0])), output=Decimal(str(price[1])))
-    return Candidate(
-        Route(provider, "m", price=known, **route),
-        health or RouteHealth(),
-        headroom or Headroom(available=True),
-        unsupported,
-    )
-
-
-def ranked(
-    *candidates: Candidate,
-    strategy: Strategy = Strategy.BALANCED,
-    preferences: ProviderPreferences = ANYONE,
-    load: Load = AS_MUCH_OUT_AS_IN,
-    random: float = 0.0,
-    spent: frozenset[str] = frozenset(),
-) -> Ranking:
-    return rank(
-        candidates,
-        strategy=strategy,
-        preferences=preferences,
-        load=load,
-        at=NOW,
-        random=random,
-        spent=spent,
-    )
-
-
-def order(*candidates: Candidate, **rules: Any) -> str:
-    """The first letters of the providers, in the order in which they would be tried."""
-    return "".join(r.route.provider[0] for r in ranked(*candidates, **rules).ranked)
+from signalbox.machines.selection import Excluded, Load
+from signalbox.machines.strategies import OUTAGE_WINDOW
+from signalbox.types import Price, ProviderPreferences, Strategy
+from tests.candidates import (
+    NOW,
+    any_candidates,
+    any_wishes,
+    candidate,
+    first_reason,
+    loads,
+    order,
+    randoms,
+    ranked,
+)
 
 
 def only_exclusion(*candidates: Candidate, **rules: Any) -> Excluded:
     [excluded] = ranked(*candidates, **rules).excluded
     return excluded
-
-
-# ── strategies ────────────────────────────────────────────────────────────────────────────────
-
-
-def test_cheap_counts_the_expected_tokens_of_both_directions() -> None:
-    reads, writes = candidate("reads", (1, 100)), candidate("writes", (10, 10))
-    assert order(reads, writes, strategy=Strategy.CHEAP, load=Load(1000, 10)) == "rw"
-    assert order(reads, writes, strategy=Strategy.CHEAP, load=Load(10, 1000)) == "wr"
-
-
-def test_cheap_tries_an_unknown_price_last() -> None:
-    unknown, dear, free = candidate("unknown", None), candidate("dear"), candidate("free", (0, 0))
-    assert order(unknown, dear, free, strategy=Strategy.CHEAP) == "fdu"
-
-
-@pytest.mark.parametrize(
-    ("strategy", "field", "values"),
-    [
-        (Strategy.FAST, "first_token", (0.2, 0.9)),
-        (Strategy.THROUGHPUT, "tokens_per_second", (90.0, 20.0)),
-        (Strategy.RELIABLE, "success_rate", (0.99, 0.5)),
-    ],
-)
-def test_measured_strategies_put_the_unknown_first_and_then_the_best(
-    strategy: Strategy, field: str, values: tuple[float, float]
-) -> None:
-    best: dict[str, Any] = {field: values[0]}
-    second: dict[str, Any] = {field: values[1]}
-    better = candidate("better", health=RouteHealth(**best))
-    worse = candidate("worse", health=RouteHealth(**second))
-    for candidates in permutations([worse, candidate("new"), better]):
-        assert order(*candidates, strategy=strategy) == "nbw"
-
-
-def test_equals_keep_their_declared_order() -> None:
-    for strategy in (Strategy.CHEAP, Strategy.FAST, Strategy.THROUGHPUT, Strategy.RELIABLE):
-        assert order(*map(candidate, "abc"), strategy=strategy) == "abc"
-
-
-# ── balanced ──────────────────────────────────────────────────────────────────────────────────
-
-weighted = st.lists(
-    st.tuples(
-        st.none() | st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 10.0]),
-        st.sampled_from([0.5, 1.0, 3.0]),
-    ),
-    min_size=1,
-    max_size=4,
-).map(
-    lambda offers: [
-        candidate(name, None if price is None else (price, price), weight=weight)
-        for name, (price, weight) in zip("abcd", offers, strict=False)
-    ]
-)
-randoms = st.floats(0, 1, exclude_max=True)
-
-
-@given(weighted, randoms)
-def test_every_usable_route_is_drawn_once(candidates: list[Candidate], random: float) -> None:
-    assert sorted(order(*candidates, random=random)) == [c.route.provider for c in candidates]
-
-
-@given(weighted, randoms)
-def test_the_same_chance_gives_the_same_order(candidates: list[Candidate], random: float) -> None:
-    assert ranked(*candidates, random=random) == ranked(*candidates, random=random)
-
-
-def measure(order_of: Callable[[float], str], low: float, high: float) -> dict[str, float]:
-    """How much of the interval leads to which order. Each order is one interval of numbers, so
-    halving finds where one ends and the next begins."""
-    if order_of(low) == order_of(high) or high - low < 2**-40:
-        return {order_of(low): high - low}
-    middle = (low + high) / 2
-    shares = measure(order_of, low, middle)
-    for name, share in measure(order_of, middle, high).items():
-        shares[name] = shares.get(name, 0) + share
-    return shares
-
-
-def expected_shares(weights: Mapping[str, float]) -> dict[str, float]:
-    """Drawing without replacement, each draw in proportion to the weights that are left."""
-    if not weights:
-        return {"": 1.0}
-    total = sum(weights.values())
-    return {
-        name + rest: weight / total * share
-        for name, weight in weights.items()
-        for rest, share in expected_shares({n: w for n, w in weights.items() if n != name}).items()
-    }
-
-
-@pytest.mark.parametrize(
-    ("prices", "weights"),
-    [
-        ({"a": 1, "b": 1}, {"a": 1, "b": 1}),
-        ({"a": 1, "b": 2}, {"a": 1, "b": 1 / 4}),
-        ({"a": 3, "b": 1, "c": 2}, {"a": 1 / 9, "b": 1, "c": 1 / 4}),
-    ],
-)
-def test_chance_follows_the_inverse_square_of_the_price(
-    prices: dict[str, float], weights: dict[str, float]
-) -> None:
-    candidates = [candidate(name, (price, price)) for name, price in prices.items()]
-    shares = measure(lambda number: order(*candidates, random=number), 0.0, 1 - 2**-53)
-    assert shares == pytest.approx(expected_shares(weights), abs=1e-9)
-
-
-def test_the_price_is_that_of_the_request_s_own_mix() -> None:
-    reads, writes = candidate("reads", (1, 3)), candidate("writes", (3, 1))
-    shares = measure(
-        lambda number: order(reads, writes, load=Load(1000, 0), random=number), 0.0, 1 - 2**-53
-    )
-    assert shares == pytest.approx({"rw": 0.9, "wr": 0.1}, abs=1e-9)
-
-
-def test_a_declared_weight_multiplies() -> None:
-    heavy, light = candidate("heavy", weight=3.0), candidate("light", weight=1.0)
-    shares = measure(lambda number: order(heavy, light, random=number), 0.0, 1 - 2**-53)
-    assert shares == pytest.approx({"hl": 0.75, "lh": 0.25}, abs=1e-9)
-
-
-def test_an_unknown_price_counts_as_the_dearest_known_one() -> None:
-    candidates = [candidate("a", (1, 1)), candidate("b", (2, 2)), candidate("u", None)]
-    shares = measure(lambda number: order(*candidates, random=number), 0.0, 1 - 2**-53)
-    assert shares == pytest.approx(expected_shares({"a": 1, "b": 1 / 4, "u": 1 / 4}), abs=1e-9)
-
-
-@given(randoms, st.sampled_from([0.0, 1.0, OUTAGE_WINDOW - 0.001]))
-def test_a_recent_outage_puts_a_route_last_however_cheap(random: float, age: float) -> None:
-    shaky = candidate("shaky", (0.01, 0.01), RouteHealth(last_outage_at=NOW - age))
-    recovered = candidate("recovered", health=RouteHealth(last_outage_at=NOW - OUTAGE_WINDOW))
-    tried = order(shaky, recovered, candidate("new"), random=random)
-    assert tried[-1] == "s"
 
 
 # ── what the request asks for ─────────────────────────────────────────────────────────────────
@@ -224,8 +55,37 @@ def test_without_fallbacks_a_named_order_is_all_there_is() -> None:
     found = ranked(*map(candidate, "abc"), preferences=asked)
     assert [r.route.provider for r in found.ranked] == ["b", "c"]
     assert [e.reason for e in found.excluded] == [
-        "not in provider.order, and allow_fallbacks is false"
+        "not in provider.order, and provider.allow_fallbacks is false"
     ]
+
+
+def test_a_named_order_goes_before_the_declared_one() -> None:
+    first, second = candidate("first", order=1), candidate("second", order=2)
+    assert order(first, second, preferences=ProviderPreferences(order=("second",))) == "sf"
+
+
+def test_those_that_a_named_order_leaves_out_follow_by_the_strategy() -> None:
+    routes = candidate("named", (9, 9)), candidate("dear", (5, 5)), candidate("cheap", (1, 1))
+    asked = ProviderPreferences(order=("named",))
+    assert order(*routes, strategy=Strategy.CHEAP, preferences=asked) == "ncd"
+
+
+ALONE = ProviderPreferences(allow_fallbacks=False)
+
+
+def test_without_fallbacks_only_the_best_route_is_left() -> None:
+    dear, cheap = candidate("dear", (9, 9)), candidate("cheap")
+    found = ranked(dear, cheap, strategy=Strategy.CHEAP, preferences=ALONE)
+    assert [r.route.provider for r in found.ranked] == ["cheap"]
+    assert [e.param for e in found.excluded] == ["provider.allow_fallbacks"]
+
+
+@pytest.mark.parametrize("done", ["spent", "tried"])
+def test_without_fallbacks_a_request_stays_with_the_route_that_it_began_with(done: str) -> None:
+    dear, cheap = candidate("dear", (9, 9)), candidate("cheap")
+    rules: dict[str, Any] = {done: frozenset({"dear:m"})}
+    left = order(dear, cheap, strategy=Strategy.CHEAP, preferences=ALONE, **rules)
+    assert left == ("d" if done == "tried" else "")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +128,48 @@ def test_what_a_route_does_not_declare_counts_as_no(
 def test_a_price_above_the_ceiling_or_unknown_is_out(field: str) -> None:
     ceiling: dict[str, Any] = {field: Decimal(2)}
     prices = candidate("at it", (2, 2)), candidate("dearer", (2.01, 2.01)), candidate("?", None)
-    assert order(*prices, preferences=ProviderPreferences(**ceiling)) == "a"
+    found = ranked(*prices, preferences=ProviderPreferences(**ceiling))
+    assert [r.route.provider for r in found.ranked] == ["at it"]
+    tokens = {"max_input_price": "prompt", "max_output_price": "completion"}[field]
+    assert [(e.param, e.reason) for e in found.excluded] == [
+        (
+            "provider.max_price",
+            f"its price per million {tokens} tokens {why} (provider.max_price.{tokens})",
+        )
+        for why in ("of $2.01 is above $2", "is unknown")
+    ]
+
+
+MEDIAN_1_P90_5 = RouteHealth(
+    first_token=0.1,
+    first_token_percentiles=Percentiles(1.0, 5.0, 6.0, 9.0),
+    tokens_per_second=50.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("wish", "met"),
+    [
+        ({"preferred_max_latency": {"p50": 1.0}}, True),
+        ({"preferred_max_latency": {"p50": 0.9}}, False),
+        ({"preferred_max_latency": {"p75": 3.5}}, True),
+        ({"preferred_max_latency": {"p75": 3.4}}, False),
+        ({"preferred_max_latency": {"p50": 2.0, "p99": 8.0}}, False),
+        ({"preferred_min_throughput": 50.0}, True),
+        ({"preferred_min_throughput": 50.1}, False),
+    ],
+)
+def test_a_route_known_to_be_slower_than_asked_comes_last(
+    wish: Mapping[str, Any], met: bool
+) -> None:
+    cheap, other = candidate("cheap", (1, 1), MEDIAN_1_P90_5), candidate("other", (9, 9))
+    asked = ProviderPreferences(**wish)
+    assert order(cheap, other, strategy=Strategy.CHEAP, preferences=asked) == (
+        "co" if met else "oc"
+    )
+    [field] = wish
+    reasons = [r.reason for r in ranked(cheap, preferences=asked).ranked]
+    assert (field in reasons[0]) is not met
 
 
 @given(st.sampled_from(Strategy), randoms)
@@ -277,6 +178,65 @@ def test_a_declared_order_goes_before_every_strategy(strategy: Strategy, random:
     second = candidate("second", (5, 5), order=2)
     rest = candidate("rest", (0.1, 0.1), RouteHealth(success_rate=1.0))
     assert order(rest, second, first, strategy=strategy, random=random) == "fsr"
+
+
+# ── the conversation's last route ─────────────────────────────────────────────────────────────
+
+COLD = candidate("cold", (1, 1))
+WARM = candidate("warm", (1.5, 1), cached_read=0.1, warm=800)
+"""Dearer by the list, and cheaper with 800 of 1000 tokens in its cache."""
+BALANCED = {"strategy": Strategy.BALANCED, "random": 0.0}
+"""With this number the first of the list is drawn."""
+
+
+def with_health(route: Candidate, **health: Any) -> Candidate:
+    return replace(route, health=RouteHealth(**health))
+
+
+def with_price(route: Candidate, **price: Any) -> Candidate:
+    return replace(route, route=replace(route.route, price=replace(route.route.price, **price)))
+
+
+def test_the_conversation_s_last_route_goes_first_and_says_why() -> None:
+    assert order(COLD, WARM, **BALANCED) == "wc"
+    words = "this conversation's last route: about 800 tokens are in its cache"
+    assert first_reason(COLD, WARM, **BALANCED) == words
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        ProviderPreferences(order=("cold",)),
+        ProviderPreferences(strategy=Strategy.BALANCED),
+        ProviderPreferences(preferred_max_latency={"p50": 1.0}),
+    ],
+)
+def test_an_explicit_wish_goes_before_the_cache(wish: ProviderPreferences) -> None:
+    slow = with_health(WARM, first_token=2.0)
+    assert order(COLD, slow, preferences=wish, **BALANCED) == "cw"
+
+
+@pytest.mark.parametrize(
+    "warm",
+    [
+        with_health(WARM, last_outage_at=NOW - OUTAGE_WINDOW + 0.001),
+        with_health(WARM, breaker=BreakerState.HALF_OPEN),
+        with_price(WARM, cached_read=None),
+        candidate("warm", (0.5, 0.5), cached_read=0.5, warm=800),
+        with_price(WARM, output=None),
+        with_price(WARM, output=Decimal(9)),
+        candidate("warm", (1.5, 1), cached_read=0.1, warm=0),
+        candidate("warm", (1.5, 1), cached_read=0.1, warm=800, order=2),
+    ],
+)
+def test_the_cache_counts_only_where_it_pays_on_a_route_that_is_well(warm: Candidate) -> None:
+    cold = replace(COLD, route=replace(COLD.route, order=1))
+    declared = cold if warm.route.order else COLD
+    assert order(declared, warm, **BALANCED) == "cw"
+
+
+def test_an_unknown_price_does_not_keep_the_warm_route_from_going_first() -> None:
+    assert order(replace(COLD, route=replace(COLD.route, price=Price())), WARM, **BALANCED) == "wc"
 
 
 # ── what cannot be tried ──────────────────────────────────────────────────────────────────────
@@ -322,59 +282,64 @@ def test_a_route_without_a_free_key_says_when_one_will_be(
 
 # ── always ────────────────────────────────────────────────────────────────────────────────────
 
-any_candidates: st.SearchStrategy[Sequence[Candidate]] = st.lists(
-    st.builds(
-        Candidate,
-        route=st.builds(
-            Route,
-            provider=st.sampled_from("abcdef"),
-            model=st.just("m"),
-            price=st.builds(
-                Price,
-                input=st.none() | st.decimals(0, 100, places=2),
-                output=st.none() | st.decimals(0, 100, places=2),
-            ),
-            weight=st.floats(0, 10),
-            order=st.none() | st.integers(0, 2),
-            zdr=st.none() | st.booleans(),
-        ),
-        health=st.builds(
-            RouteHealth,
-            first_token=st.none() | st.floats(0, 60),
-            success_rate=st.none() | st.floats(0, 1),
-            tokens_per_second=st.none() | st.floats(0, 1000),
-            last_outage_at=st.none() | st.floats(0, NOW),
-            breaker=st.sampled_from(BreakerState),
-        ),
-        headroom=st.builds(Headroom, available=st.booleans(), reason=st.just(Unavailable.COOLING)),
-        unsupported=st.sampled_from([(), ("tools",)]),
-    ),
-    unique_by=lambda candidate: candidate.route.provider,
-    max_size=6,
-)
-wishes = st.builds(
-    ProviderPreferences,
-    only=st.sampled_from([(), ("a", "b", "c")]),
-    ignore=st.sampled_from([(), ("a",)]),
-    order=st.sampled_from([(), ("c", "b")]),
-    allow_fallbacks=st.booleans(),
-    zdr=st.booleans(),
-)
-loads = st.builds(Load, st.integers(0, 10_000), st.integers(0, 10_000))
 
-
-@given(any_candidates, wishes, st.sampled_from(Strategy), loads, randoms)
-def test_every_route_is_either_ranked_or_excluded_with_a_reason(
+@given(any_candidates, any_wishes, st.sampled_from(Strategy), loads, randoms)
+def test_every_route_is_ranked_or_excluded_once_with_a_reason_and_always_the_same_way(
     candidates: Sequence[Candidate],
     asked: ProviderPreferences,
     strategy: Strategy,
     load: Load,
     random: float,
 ) -> None:
-    found = ranked(*candidates, strategy=strategy, preferences=asked, load=load, random=random)
+    rules: dict[str, Any] = {
+        "strategy": strategy,
+        "preferences": asked,
+        "load": load,
+        "random": random,
+    }
+    found = ranked(*candidates, **rules)
     named = [(n.route.provider, n.reason) for n in found.ranked]
     named += [(n.route.provider, n.reason) for n in found.excluded]
     assert sorted(provider for provider, _ in named) == sorted(
         candidate.route.provider for candidate in candidates
     )
     assert all(reason for _, reason in named)
+    assert ranked(*candidates, **rules) == found
+
+
+@given(any_candidates, any_wishes, st.sampled_from(Strategy), randoms)
+def test_no_route_is_tried_against_a_wish(
+    candidates: Sequence[Candidate], asked: ProviderPreferences, strategy: Strategy, random: float
+) -> None:
+    found = ranked(*candidates, strategy=strategy, preferences=asked, random=random).ranked
+    for route in (each.route for each in found):
+        assert not asked.only or route.provider in asked.only
+        assert route.provider not in asked.ignore
+        assert route.zdr is True or not asked.zdr
+        if asked.max_input_price is not None:
+            assert route.price.input is not None
+            assert route.price.input <= asked.max_input_price
+        if asked.order and not asked.allow_fallbacks:
+            assert route.provider in asked.order
+    assert asked.allow_fallbacks or asked.order or len(found) <= 1
+
+
+@given(any_candidates, any_wishes, st.sampled_from(Strategy), randoms)
+def test_the_caller_s_own_keys_go_first_and_change_nothing_else(
+    candidates: Sequence[Candidate], asked: ProviderPreferences, strategy: Strategy, random: float
+) -> None:
+    rules: dict[str, Any] = {"strategy": strategy, "random": random}
+    rules["preferences"] = replace(asked, allow_fallbacks=True)
+    usual = ranked(*(replace(each, callers_own=False) for each in candidates), **rules)
+    own = {each.route.id for each in candidates if each.callers_own}
+    found = ranked(*candidates, **rules)
+    expected = sorted((each.route.id for each in usual.ranked), key=lambda id_: id_ not in own)
+    assert [each.route.id for each in found.ranked] == expected
+    assert found.excluded == usual.excluded
+    for each in found.ranked:
+        assert each.reason.startswith("the caller's own key: ") == (each.route.id in own)
+
+
+def test_without_fallbacks_the_caller_s_own_key_is_what_is_left() -> None:
+    own = replace(candidate("own", (9, 9)), callers_own=True)
+    assert order(candidate("cheap"), own, strategy=Strategy.CHEAP, preferences=ALONE) == "o"

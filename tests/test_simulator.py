@@ -191,6 +191,16 @@ async def test_quirks_of_streams(
     assert not holds(usual)
 
 
+async def test_a_connection_that_is_hung_up_after_everything_was_sent(
+    nursery: trio.Nursery,
+) -> None:
+    client = await start(nursery, Step(hang_up=True), Step(text="whole", hang_up=True))
+    streamed = await client.raw(chat(stream=True))
+    assert (streamed.events[-1], streamed.complete, streamed.reset) == ("[DONE]", False, False)
+    assert await client.ended() == "closed"
+    assert (await client.post(chat())).json()["choices"][0]["message"]["content"] == "whole"
+
+
 async def test_a_malformed_chunk_comes_between_good_ones(nursery: trio.Nursery) -> None:
     client = await start(nursery, Step(text="one two", malformed_after=1))
     events = (await client.raw(chat(stream=True))).events

@@ -202,6 +202,7 @@ def test_the_rows_name_the_columns_of_the_tables() -> None:
         "trace_events": rows.EVENT_COLUMNS,
         "trace_payloads": rows.PAYLOAD_COLUMNS,
         "ledger": rows.LEDGER_COLUMNS,
+        "provider_state": rows.STATE_COLUMNS,
     }
     assert named == {
         name: tuple(column.name for column in table.columns)

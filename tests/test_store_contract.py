@@ -228,6 +228,42 @@ def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:
     assert store.load_trace(trace.id) == bare
 
 
+# Provider state
+
+
+def test_whose_state_it_is_is_read_as_it_was_written(store: Store) -> None:
+    one, two = records.state("one"), records.state("two")
+    store.save_state([one, two])
+    unknown = records.state("unknown").digest
+    found = store.load_state([two.digest, unknown, one.digest])
+    assert sorted(found, key=lambda each: each.digest) == sorted(
+        [one, two], key=lambda each: each.digest
+    )
+    assert store.load_state([]) == []
+
+
+def test_what_was_said_last_of_a_piece_of_state_counts(store: Store) -> None:
+    first = records.state("one")
+    later = replace(first, route_id="b:m", key_mark="4567", expires_at=first.expires_at + 1)
+    store.save_state([first])
+    store.save_state([first, later])
+    assert store.load_state([first.digest]) == [later]
+
+
+def test_more_state_is_looked_up_at_once_than_one_statement_holds(store: Store) -> None:
+    many = [records.state(str(number)) for number in range(1_100)]
+    store.save_state(many)
+    assert len(store.load_state([record.digest for record in many])) == 1_100
+
+
+def test_expired_state_is_deleted_in_bounded_steps(store: Store) -> None:
+    old = [records.state(f"old {number}", expires_at=100.0 + number) for number in range(3)]
+    new = records.state("new", expires_at=103.0)
+    store.save_state([*old, new])
+    assert [store.delete_state(expired_at=102.0, limit=2) for _ in range(3)] == [2, 1, 0]
+    assert store.load_state([each.digest for each in (*old, new)]) == [new]
+
+
 # Gateway keys
 
 

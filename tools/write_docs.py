@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from signalbox.adapters import openai_parameters
+from signalbox.machines import decision_table
 from signalbox.machines.diagram import MACHINES, render, states_page
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ README_DIAGRAM = "[![The states of a request](docs/diagrams/request.svg)](docs/s
 def generated(root: Path) -> Iterator[tuple[str, str]]:
     """(path below `root`, text) of every file that is written by code, whole or in part."""
     yield "docs/states.md", states_page()
+    yield "docs/decisions.md", decision_table.render()
     yield "docs/parameters.md", openai_parameters.render()
     for name in MACHINES:
         yield f"docs/diagrams/{name}.svg", render(name, "svg")

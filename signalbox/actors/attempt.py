@@ -4,6 +4,9 @@ Three clocks are kept here: `first_token` from the start of a streamed call to i
 `idle` between two reads of a stream, `response` over a whole answer. (`connect` is the upstream
 client's, `total` the request's own.) While a piece waits for a slow client nothing is read and no
 clock runs.
+
+An attempt that goes on with another's answer reports content when it comes to what the client was
+not sent yet; what it repeats before that is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from signalbox.actors.key_pool import Lease
+from signalbox.actors.joint import Joint
+from signalbox.actors.key_pool import Lease, ProviderKey
 from signalbox.actors.ports import Upstream, UpstreamError, UpstreamErrorKind, UpstreamResponse
 from signalbox.adapters.protocol import (
     Adapter,
@@ -27,9 +31,12 @@ from signalbox.adapters.protocol import (
     StreamEvent,
     StreamFinished,
 )
+from signalbox.adapters.provider_state import request_for
+from signalbox.adapters.splice import SpliceMismatch
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
 from signalbox.machines import facts as f
-from signalbox.types import Request, Route, Timeouts, Usage
+from signalbox.machines.commands import Resume
+from signalbox.types import Origin, Request, Route, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +46,9 @@ LARGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read: enough for any message, too few to be a burden."""
 SHORTEST_SECRET = 8
 """Characters. A shorter value of a secret header is a word that occurs by chance."""
+MOST_MADE = 256
+"""References that one answer may give out: two for each of OpenAI's 128 choices. What comes after
+them is not remembered."""
 DRAIN_SECONDS = 0.25
 """How long the end of a finished stream's body may take before its connection is given up."""
 
@@ -65,6 +75,10 @@ class AttemptTools:
     upstream: Upstream
     emit: Callable[[f.Fact], Awaitable[None]]
     deliver: Callable[[Delta], Awaitable[None]]
+    delivered: Callable[[], f.Delivered]
+    """What the client has been sent so far, by all attempts."""
+    may_retry: Callable[[str], bool]
+    """Whether the retry budget of a route (by id) has room."""
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
     rng: random.Random
@@ -78,20 +92,32 @@ class Attempt:
 
     number: int
     route: Route
-    lease: Lease
+    key: ProviderKey
+    lease: Lease | None
+    """None: the key is the caller's own."""
     endpoint: Endpoint
     started_at: float
+    timeouts: Timeouts
+    resume: Resume | None = None
+    sent_before: str = ""
+    """The text that the client was sent before, where this attempt goes on with it."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     committed: trio.Event = field(default_factory=trio.Event)
     answer: Answer | None = None
     usage: Usage | None = None
     finish_reasons: dict[int, str] = field(default_factory=dict)
     content_chars: int = 0
+    """Characters of content that the provider sent, also of what was left out."""
+    new_chars: int = 0
+    """Those of them that are for the client."""
     first_token_at: float | None = None
     last_content_at: float | None = None
     held: list[Delta] = field(default_factory=list)
     """What came before the first content; it goes out with it, or with the end."""
     dropped: tuple[str, ...] = ()
+    answer_id: str | None = None
+    made: dict[str, None] = field(default_factory=dict)
+    """What the answer gave out that only this route, on this key, will understand."""
     rate_limits: RateLimits | None = None
     settled: bool = False
     sent: bytes = b""
@@ -100,15 +126,20 @@ class Attempt:
     head_at: float | None = None
     """When the answer's head came."""
     health_number: int | None = None
+    _joint: Joint | None = None
     _ended: bool = False
     _failure: Failure | None = None
     _response: UpstreamResponse | None = None
 
-    async def run(self, request: Request, timeouts: Timeouts, tools: AttemptTools) -> None:
+    @property
+    def callers_own(self) -> bool:
+        return self.lease is None
+
+    async def run(self, request: Request, tools: AttemptTools) -> None:
         """Makes the call and emits how it went; emits nothing once it was cancelled."""
         with self.scope:
             try:
-                failure = self._masked(await self._guarded(request, timeouts, tools))
+                failure = self._masked(await self._guarded(request, tools))
                 await tools.emit(self._outcome(request, failure, tools))
                 await self._drain()
             finally:
@@ -118,8 +149,8 @@ class Attempt:
     def without_secrets(self, text: str) -> str:
         """`text` with the key and the route's secret headers masked: some providers echo them."""
         secrets = [value for _, value in self.route.headers]
-        if self.lease.key.secret is not None:
-            secrets.append(self.lease.key.secret)
+        if self.key.secret is not None:
+            secrets.append(self.key.secret)
         for secret in secrets:
             if len(secret.reveal()) >= SHORTEST_SECRET:
                 text = text.replace(secret.reveal(), "[key]")
@@ -135,17 +166,17 @@ class Attempt:
             param=failure.param and self.without_secrets(failure.param),
         )
 
-    async def _guarded(
-        self, request: Request, timeouts: Timeouts, tools: AttemptTools
-    ) -> Failure | None:
+    async def _guarded(self, request: Request, tools: AttemptTools) -> Failure | None:
         try:
             if request.stream:
-                return await self._stream(request, timeouts, tools)
-            return await self._whole(request, timeouts, tools)
+                return await self._stream(request, tools)
+            return await self._whole(request, tools)
         except UpstreamError as error:
             return Failure(_FAILURES[error.kind], str(error))
         except ProviderProtocolError as error:
             return Failure(FailureKind.PROTOCOL_ERROR, str(error), status=self.status)
+        except SpliceMismatch as error:
+            return Failure(FailureKind.SPLICE_MISMATCH, str(error))
         except UnsupportedParameter as error:
             return Failure(FailureKind.UNSUPPORTED_PARAMETER, str(error), param=error.param)
         except Exception as error:
@@ -157,10 +188,14 @@ class Attempt:
         self, request: Request, failure: Failure | None, tools: AttemptTools
     ) -> f.UpstreamEnded | f.UpstreamFailed:
         at, chance = tools.clock(), tools.rng.random()
-        if failure is not None:
-            return f.UpstreamFailed(at, self.number, failure, chance)
+        may_retry, delivered = tools.may_retry(self.route.id), tools.delivered()
+        reason = self.finish_reason(request)
+        # What goes wrong after a stream's finish reason takes nothing from the answer.
+        whole = request.stream and self.new_chars > 0 and reason is not None
+        if failure is not None and not whole:
+            return f.UpstreamFailed(at, self.number, failure, chance, may_retry, delivered)
         return f.UpstreamEnded(
-            at, self.number, self.finish_reason(request), self.content_chars, chance
+            at, self.number, reason, self.new_chars, chance, may_retry, delivered
         )
 
     def finish_reason(self, request: Request) -> str | None:
@@ -173,11 +208,9 @@ class Attempt:
 
     # ── whole answers ─────────────────────────────────────────────────────────────────────────
 
-    async def _whole(
-        self, request: Request, timeouts: Timeouts, tools: AttemptTools
-    ) -> Failure | None:
-        with trio.move_on_after(timeouts.response):
-            response = await self._send(request, timeouts, tools)
+    async def _whole(self, request: Request, tools: AttemptTools) -> Failure | None:
+        with trio.move_on_after(self.timeouts.response):
+            response = await self._send(request, tools)
             if response.status >= 300:
                 return await self._refused(response, tools)
             body = await self._read_whole(response, LARGEST_ANSWER, tools)
@@ -186,7 +219,8 @@ class Attempt:
                 return answer
             self.answer = answer
             self.usage = answer.usage
-            self.content_chars = answer.content_chars
+            self._note_state(answer)
+            self.content_chars = self.new_chars = answer.content_chars
             if answer.finish_reason is not None:
                 # The decoder vouches for the other choices: a whole body has them all or none.
                 self.finish_reasons = dict.fromkeys(
@@ -194,16 +228,15 @@ class Attempt:
                 )
             return None
         return Failure(
-            FailureKind.RESPONSE_TIMEOUT, f"no whole answer within {timeouts.response:g} s"
+            FailureKind.RESPONSE_TIMEOUT, f"no whole answer within {self.timeouts.response:g} s"
         )
 
     # ── streams ───────────────────────────────────────────────────────────────────────────────
 
-    async def _stream(
-        self, request: Request, timeouts: Timeouts, tools: AttemptTools
-    ) -> Failure | None:
-        with trio.move_on_after(timeouts.first_token) as clock:
-            response = await self._send(request, timeouts, tools)
+    async def _stream(self, request: Request, tools: AttemptTools) -> Failure | None:
+        first_token = self.timeouts.first_token
+        with trio.move_on_after(first_token) as clock:
+            response = await self._send(request, tools)
             if response.status >= 300:
                 return await self._refused(response, tools)
             if not _is_event_stream(response):
@@ -212,34 +245,40 @@ class Attempt:
             while not self.content_chars and not self._ended:
                 self.held += await self._read_deltas(response, decoder, tools)
         if clock.cancelled_caught:
-            return Failure(
-                FailureKind.FIRST_TOKEN_TIMEOUT, f"no content within {timeouts.first_token:g} s"
-            )
-        if not self.content_chars or self._failure is not None:
+            return Failure(FailureKind.FIRST_TOKEN_TIMEOUT, f"no content within {first_token:g} s")
+        if self.content_chars:
+            self.first_token_at = self.last_content_at = tools.clock()
+        while not self.new_chars and not self._ended:
+            self.held += await self._read_in_time(response, decoder, tools)
+        if not self.new_chars or self._failure is not None:
             # An error that came with the first content, in one read: nothing was sent yet.
             return self._failure
-        self.first_token_at = self.last_content_at = tools.clock()
-        await tools.emit(f.ContentArrived(self.first_token_at, self.number))
+        await tools.emit(f.ContentArrived(tools.clock(), self.number))
         await self.committed.wait()
         for delta in self.held:
             await tools.deliver(delta)
         self.held.clear()
-        return await self._follow(response, decoder, timeouts.idle, tools)
-
-    async def _follow(
-        self, response: UpstreamResponse, decoder: StreamDecoder, idle: float, tools: AttemptTools
-    ) -> Failure | None:
-        """Passes on what comes until the stream ends, fails or falls silent."""
         while not self._ended:
-            with trio.move_on_after(idle) as clock:
-                deltas = await self._read_deltas(response, decoder, tools)
-            if clock.cancelled_caught:
-                return Failure(FailureKind.IDLE_TIMEOUT, f"the stream was silent for {idle:g} s")
-            for delta in deltas:
-                if delta.content_chars:
-                    self.last_content_at = tools.clock()
+            for delta in await self._read_in_time(response, decoder, tools):
                 await tools.deliver(delta)
         return self._failure
+
+    async def _read_in_time(
+        self, response: UpstreamResponse, decoder: StreamDecoder, tools: AttemptTools
+    ) -> list[Delta]:
+        """What comes next; a stream that falls silent has failed."""
+        idle = self.timeouts.idle
+        with trio.move_on_after(idle) as clock:
+            deltas = await self._read_deltas(response, decoder, tools)
+        if clock.cancelled_caught:
+            self._failure = Failure(
+                FailureKind.IDLE_TIMEOUT, f"the stream was silent for {idle:g} s"
+            )
+            self._ended = True
+            return []
+        if any(delta.content_chars for delta in deltas):
+            self.last_content_at = tools.clock()
+        return deltas
 
     async def _read_deltas(
         self, response: UpstreamResponse, decoder: StreamDecoder, tools: AttemptTools
@@ -260,9 +299,12 @@ class Attempt:
                 case Delta():
                     self.content_chars += event.content_chars
                     self.usage = event.usage or self.usage
+                    self._note_state(event)
                     for index, reason in event.finish_reasons:
                         self.finish_reasons.setdefault(index, reason)
-                    deltas.append(event)
+                    new = event if self._joint is None else self._joint.admit(event)
+                    self.new_chars += new.content_chars
+                    deltas.append(new)
                 case StreamError():
                     self._failure = event.failure
                     self._ended = True
@@ -271,6 +313,11 @@ class Attempt:
                     self._ended = True
                     break
         return deltas
+
+    def _note_state(self, told: Answer | Delta) -> None:
+        self.answer_id = self.answer_id or told.id
+        if told.made and len(self.made) < MOST_MADE:
+            self.made.update(dict.fromkeys(told.made))
 
     async def _not_a_stream(self, response: UpstreamResponse, tools: AttemptTools) -> Failure:
         body = await self._read_whole(response, LARGEST_ERROR, tools)
@@ -281,14 +328,21 @@ class Attempt:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
 
-    async def _send(
-        self, request: Request, timeouts: Timeouts, tools: AttemptTools
-    ) -> UpstreamResponse:
+    async def _send(self, request: Request, tools: AttemptTools) -> UpstreamResponse:
         adapter = self.endpoint.adapter
-        wire = adapter.build(request, self.route, self.endpoint.base_url, self.lease.key.secret)
+        if self.resume in (Resume.PREFILL, Resume.SPLICE):
+            self._joint = Joint(adapter, self.route, self.resume, self.sent_before)
+        fitting, stripped = request_for(request, Origin(self.route.id, self.key.id))
+        wire = adapter.build(
+            fitting,
+            self.route,
+            self.endpoint.base_url,
+            self.key.secret,
+            prefill=self.sent_before if self.resume is Resume.PREFILL else None,
+        )
         self.sent = wire.body
-        self.dropped = wire.dropped
-        response = self._response = await tools.upstream.send(wire, timeouts.connect)
+        self.dropped = (*wire.dropped, *stripped)
+        response = self._response = await tools.upstream.send(wire, self.timeouts.connect)
         self.status = response.status
         self.head_at = tools.clock()
         self.rate_limits = adapter.rate_limits(response.headers, tools.wall_clock())

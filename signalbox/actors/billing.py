@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from signalbox.actors.attempt import Attempt
-from signalbox.persistence.stores import Charge
-from signalbox.types import NanoUSD, Request, Usage, usd
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
-CHARS_PER_TOKEN = 4
-"""OpenAI's rule of thumb for English text; used only where a provider reports nothing."""
+import trio
+
+from signalbox.actors.attempt import Attempt
+from signalbox.actors.ledger import ChargeLost, Ledger
+from signalbox.actors.mailbox import AskTimedOut, MailboxClosed
+from signalbox.errors import ActorCrashed
+from signalbox.machines.commands import Resume
+from signalbox.persistence.stores import Charge
+from signalbox.types import CHARS_PER_TOKEN, NanoUSD, Request, Usage, usd
+
+RECORDING_SECONDS = 20.0
+"""How long a charge may take to be recorded; a little more than the ledger's own deadline."""
 
 NO_CONTENT = "no_content"
 """The reason of a charge of zero: what delivers nothing costs nothing."""
@@ -33,12 +42,20 @@ def total_tokens(usage: Usage) -> int | None:
 
 
 def charge_of(
-    request: Request, attempt: Attempt, reason: str, *, charge_id: str, at: float
+    request: Request, attempts: Sequence[Attempt], reason: str, *, charge_id: str, at: float
 ) -> Charge:
-    """The ledger's row for what `attempt` delivered. `at` is Unix time in seconds."""
-    usage = usage_of(request, attempt)
-    price = attempt.route.price
-    upstream_cost = price.cost(usage)
+    """The ledger's row for what `attempts` delivered together, the last of them to the end.
+
+    The caller pays for its prompt once, as the last attempt had it, and for every token that it was
+    sent, at the price of the route that the token came from; what came on a key of its own is on
+    its own account there. What it cost upstream is all of it, whoever pays, also what was told
+    twice. `at` is Unix time in seconds.
+    """
+    attempt = attempts[-1]
+    parts = [*_kept_outputs(request, attempts), (attempt, usage_of(request, attempt))]
+    amount = _total(
+        NanoUSD(0) if part.callers_own else part.route.price.cost(usage) for part, usage in parts
+    )
     return Charge(
         id=charge_id,
         request_id=request.id,
@@ -47,12 +64,69 @@ def charge_of(
         model=request.model,
         provider=attempt.route.provider,
         route_model=attempt.route.model,
-        usage=usage,
-        amount=NanoUSD(0) if reason == NO_CONTENT else upstream_cost,
-        upstream_cost=upstream_cost,
+        usage=_joined([usage for _, usage in parts]),
+        amount=NanoUSD(0) if reason == NO_CONTENT else amount,
+        upstream_cost=_total(each.route.price.cost(usage_of(request, each)) for each in attempts),
         reason=reason,
-        price_source=price.source,
+        price_source=attempt.route.price.source,
     )
+
+
+def _kept_outputs(request: Request, attempts: Sequence[Attempt]) -> list[tuple[Attempt, Usage]]:
+    """What of the attempts before the last one is not told again by a later one: their output."""
+    kept: list[tuple[Attempt, Usage]] = []
+    for earlier, later in pairwise(attempts):
+        if later.resume is Resume.SPLICE:
+            kept.clear()
+        else:
+            usage = usage_of(request, earlier)
+            output = Usage(
+                prompt=0,
+                completion=usage.completion,
+                reasoning=usage.reasoning,
+                estimated=usage.estimated,
+            )
+            kept.append((earlier, output))
+    return kept
+
+
+def _joined(usages: Sequence[Usage]) -> Usage:
+    """Their sum, class by class; a class that none of them names stays unknown."""
+
+    def total(tokens: Iterable[int | None]) -> int | None:
+        known = [count for count in tokens if count is not None]
+        return sum(known) if known else None
+
+    return Usage(
+        prompt=total(usage.prompt for usage in usages),
+        cached_read=total(usage.cached_read for usage in usages),
+        cache_write=total(usage.cache_write for usage in usages),
+        completion=total(usage.completion for usage in usages),
+        reasoning=total(usage.reasoning for usage in usages),
+        estimated=any(usage.estimated for usage in usages),
+    )
+
+
+def _total(costs: Iterable[NanoUSD | None]) -> NanoUSD | None:
+    """Their sum; None where one is unknown."""
+    amounts = list(costs)
+    if any(cost is None for cost in amounts):
+        return None
+    return NanoUSD(sum(cost for cost in amounts if cost is not None))
+
+
+async def record(ledger: Ledger, charge: Charge) -> str | None:
+    """Makes the charge durable. None when it is, else why not.
+
+    A charge that is under way is not given up with its request: it may be written already.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + RECORDING_SECONDS):
+        try:
+            await ledger.record(charge)
+        except (ChargeLost, AskTimedOut, ActorCrashed, MailboxClosed) as error:
+            return str(error)
+        return None
+    return f"no answer within {RECORDING_SECONDS:g} s"
 
 
 def cost_text(charge: Charge | None) -> str | None:

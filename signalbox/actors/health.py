@@ -1,87 +1,65 @@
-"""What is known of each route's recent past, and its circuit breaker.
+"""What is known of each route's recent past, its circuit breaker, and the budgets of extra calls.
 
-Told and asked by synchronous calls: nothing here waits, and nothing has to be done between calls.
+What attempts teach lies in the `HealthStore`, which several processes may share. The budgets are
+this process's own: they bound what it adds to its own load.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
+from signalbox.actors.store_access import (
+    END_ATTEMPT,
+    LOOK_AT_ROUTES,
+    START_ATTEMPT,
+    StoreAccess,
+)
 from signalbox.errors import Failure
-from signalbox.machines import breaker as breakers
-from signalbox.machines.breaker import Breaker, Verdict
-from signalbox.machines.facts import BreakerState, RouteHealth
-
-HALF_LIFE = 300.0
-"""Seconds after which a measurement weighs half as much as a new one: an outage of minutes shows at
-once and is forgotten within the hour."""
-
-MAX_ROUTES = 4096
-"""Clients name models freely where a wildcard passes them on, so the number of routes has no bound
-of its own. The least recently used is forgotten: it starts again as unknown. About 4 MB."""
-
-
-class DecayingMean:
-    """The mean of measurements that weigh 2^(−age / `HALF_LIFE`)."""
-
-    __slots__ = ("_at", "_total", "_weight")
-
-    def __init__(self) -> None:
-        self._total = 0.0
-        self._weight = 0.0
-        self._at = 0.0
-
-    def add(self, value: float, at: float) -> None:
-        fade = 2.0 ** (-max(0.0, at - self._at) / HALF_LIFE)
-        self._total = self._total * fade + value
-        self._weight = self._weight * fade + 1.0
-        self._at = max(at, self._at)
-
-    @property
-    def value(self) -> float | None:
-        """None before the first measurement."""
-        return self._total / self._weight if self._weight else None
-
-
-class _RoutePast:
-    __slots__ = (
-        "breaker",
-        "first_token",
-        "last_outage_at",
-        "samples",
-        "success_rate",
-        "tokens_per_second",
-    )
-
-    def __init__(self) -> None:
-        self.breaker = Breaker()
-        self.success_rate = DecayingMean()
-        self.first_token = DecayingMean()
-        self.tokens_per_second = DecayingMean()
-        self.last_outage_at: float | None = None
-        self.samples = 0
+from signalbox.machines.breaker import verdict
+from signalbox.machines.budgets import HEDGES, RETRIES, CallBudget
+from signalbox.machines.facts import RouteHealth
+from signalbox.persistence.health_stores import MAX_ROUTES, HealthReport, HealthStore
 
 
 class Health:
     """The health of all routes, by route id."""
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(
+        self,
+        stores: StoreAccess[HealthStore],
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._stores = stores
         self._clock = clock
-        self._routes: OrderedDict[str, _RoutePast] = OrderedDict()
-        self._attempts = 0
+        self._retries: OrderedDict[str, CallBudget] = OrderedDict()
+        """As many routes as the stores remember; the one that was called last comes last."""
+        self._hedges = CallBudget.fresh(HEDGES)
 
-    def __len__(self) -> int:
-        return len(self._routes)
+    @property
+    def routes(self) -> Sequence[str]:
+        """The ids of the routes that this process has called, as far as it remembers."""
+        return list(self._retries)
 
-    def attempt_started(self, route_id: str) -> int:
-        """The attempt's number, for `record`. On a half-open breaker it may be the probe."""
-        self._attempts += 1
-        past = self._past(route_id)
-        past.breaker = breakers.started(past.breaker, self._attempts, self._clock())
-        return self._attempts
+    async def attempt_started(self, route_id: str, *, retry: bool = False) -> int:
+        """The attempt's number, for `record`. On a half-open breaker it may be the probe.
+
+        `retry`: the same request calls the route again, out of the route's retry budget.
+        """
+        now = self._clock()
+        budget = self._retries_of(route_id)
+        self._retries[route_id] = budget.withdrawn(now) if retry else budget.deposited(now)
+        self._retries.move_to_end(route_id)
+        if len(self._retries) > MAX_ROUTES:
+            self._retries.popitem(last=False)
+        if not retry:
+            self._hedges = self._hedges.deposited(now)
+        answered = await self._stores.ask(START_ATTEMPT, [route_id], now)
+        [number] = answered.answers
+        # Numbers begin at 1, so the sign can say where the attempt is known.
+        return -number if answered.local else number
 
     def record(
         self,
@@ -92,62 +70,40 @@ class Health:
         first_token: float | None,
         tokens_per_second: float | None,
         cancelled: bool = False,
-        attempt: int | None = None,
+        attempt: int | None,
     ) -> None:
         """An attempt is over. Each one that started must be recorded once, however it ended.
 
-        `first_token` is in seconds. `cancelled`: the gateway ended the attempt, or gave up on it
-        sooner than the operator's own timeouts would have; it does not count. `attempt` is what
-        `attempt_started` returned; without it the result is taken for the probe's, if one is out.
+        Never waits. `first_token` is in seconds. `cancelled`: the gateway ended the attempt, or
+        gave up on it sooner than the operator's own timeouts would have; it does not count.
+        `attempt` is what `attempt_started` returned; None: it never started, so nothing is told.
         """
-        past = self._past(route_id)
-        said = breakers.verdict(failure.kind if failure else None, cancelled=cancelled)
-        number = _newest_probe(past.breaker) if attempt is None else attempt
-        past.breaker = breakers.ended(past.breaker, number, said, at)
-        if said is not Verdict.NOTHING:
-            past.samples += 1
-            past.success_rate.add(float(said is Verdict.UP), at)
-        if said is Verdict.FAULT:
-            past.last_outage_at = at
-        if first_token is not None:
-            past.first_token.add(first_token, at)
-        if tokens_per_second is not None:
-            past.tokens_per_second.add(tokens_per_second, at)
-
-    def snapshot(self, route_id: str, at: float) -> RouteHealth:
-        """The route as it stands. While a probe is out, its breaker is shown as open."""
-        past = self._routes.get(route_id)
-        if past is None:
-            return RouteHealth()
-        state, reopens_at = _as_seen(past.breaker, at)
-        return RouteHealth(
-            success_rate=past.success_rate.value,
-            first_token=past.first_token.value,
-            tokens_per_second=past.tokens_per_second.value,
-            last_outage_at=past.last_outage_at,
-            samples=past.samples,
-            breaker=state,
-            breaker_reopens_at=reopens_at,
+        if attempt is None:
+            return
+        report = HealthReport(
+            route_id,
+            abs(attempt),
+            verdict(failure.kind if failure else None, cancelled=cancelled),
+            first_token,
+            tokens_per_second,
         )
+        self._stores.tell(END_ATTEMPT, report, at, local=attempt < 0)
 
-    def _past(self, route_id: str) -> _RoutePast:
-        past = self._routes.get(route_id)
-        if past is None:
-            past = self._routes[route_id] = _RoutePast()
-            if len(self._routes) > MAX_ROUTES:
-                self._routes.popitem(last=False)
-        self._routes.move_to_end(route_id)
-        return past
+    async def snapshots(self, route_ids: Sequence[str], at: float) -> list[RouteHealth]:
+        """The routes as they stand. While a probe is out, its breaker is shown as open."""
+        return list((await self._stores.ask(LOOK_AT_ROUTES, route_ids, at)).answers)
 
+    def may_retry(self, route_id: str) -> bool:
+        """Whether the route's retry budget has room."""
+        return self._retries_of(route_id).has_room(self._clock())
 
-def _newest_probe(breaker: Breaker) -> int:
-    return breaker.probes.open[-1] if breaker.probes.open else 0
+    def may_hedge(self) -> bool:
+        """Whether the budget of all requests has room for one more hedge."""
+        return self._hedges.has_room(self._clock())
 
+    def hedge_started(self) -> None:
+        """The attempt that starts now runs beside another one, out of the budget of hedges."""
+        self._hedges = self._hedges.withdrawn(self._clock())
 
-def _as_seen(breaker: Breaker, at: float) -> tuple[BreakerState, float | None]:
-    breaker = breakers.at_time(breaker, at)
-    if breaker.state is BreakerState.OPEN:
-        return BreakerState.OPEN, breaker.reopens_at
-    if breaker.state is BreakerState.HALF_OPEN and not breaker.probes.vacant(at):
-        return BreakerState.OPEN, breaker.probes.vacant_at
-    return breaker.state, None
+    def _retries_of(self, route_id: str) -> CallBudget:
+        return self._retries.get(route_id) or CallBudget.fresh(RETRIES)

@@ -1,8 +1,8 @@
 """The provider keys: who may use which key now, and how each attempt on one ended.
 
 The state that counts lies in the `LeaseStore`, so a pool that is restarted goes on with the leases,
-windows and cooldowns as they were. The pool keeps the secrets, the queue of those who wait, and the
-sweep that frees leases whose holder never came back.
+windows and cooldowns as they were, and several processes may share it. The pool keeps the secrets,
+the queue of those who wait, and the sweep that frees leases whose holder never came back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ from dataclasses import dataclass
 import trio
 
 from signalbox.actors.mailbox import Mailbox
+from signalbox.actors.store_access import (
+    ACQUIRE,
+    CONDITIONS,
+    EXPIRE_LEASES,
+    LOOK_AT_KEYS,
+    SETTLE_LEASE,
+    StoreAccess,
+)
 from signalbox.actors.sweeps import sweep_until_closed
 from signalbox.errors import Failure
 from signalbox.machines.facts import Headroom, Unavailable
@@ -28,10 +36,12 @@ from signalbox.persistence.lease_stores import (
     LeaseRequest,
     LeaseSettlement,
     LeaseStore,
+    Settled,
 )
 from signalbox.types import Secret
 
 __all__ = [
+    "CALLERS_KEY",
     "AttemptOutcome",
     "Denied",
     "KeyPool",
@@ -40,6 +50,7 @@ __all__ = [
     "Lease",
     "ProviderKey",
     "anonymous_key",
+    "callers_key",
 ]
 
 logger = logging.getLogger(__name__)
@@ -77,6 +88,15 @@ def anonymous_key(provider: str) -> ProviderKey:
     return ProviderKey(f"{provider}/none", provider, "no key", secret=None, rpm=None, tpm=None)
 
 
+CALLERS_KEY = "byok"
+"""The id of every key that came with a request."""
+
+
+def callers_key(provider: str, secret: Secret) -> ProviderKey:
+    """A key that came with a request. No pool holds it, and nothing is remembered of it."""
+    return ProviderKey(CALLERS_KEY, provider, "the caller's own key", secret, rpm=None, tpm=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to send one request on a key until `expires_at` (monotonic)."""
@@ -88,6 +108,8 @@ class Lease:
     """Fencing token: grows with every lease."""
     expires_at: float
     reserved_tokens: int
+    local: bool = False
+    """Granted by this process while the shared store was away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +173,7 @@ class KeyPool:
     def __init__(
         self,
         keys: Sequence[ProviderKey],
-        store: LeaseStore,
+        stores: StoreAccess[LeaseStore],
         clock: Callable[[], float] = trio.current_time,
         alert: Callable[[str], None] = logger.warning,
     ) -> None:
@@ -163,7 +185,7 @@ class KeyPool:
             quotas[key.provider].append(KeyQuota(key.id, key.rpm, key.tpm))
         self._quotas = {provider: tuple(listed) for provider, listed in quotas.items()}
         self._queues = {provider: _Queue() for provider in quotas}
-        self._store = store
+        self._stores = stores
         self._clock = clock
         self._alert = alert
 
@@ -176,17 +198,21 @@ class KeyPool:
         owner: str,
         ttl: float,
         exclude: frozenset[str] = frozenset(),
+        prefer: str | None = None,
+        only: str | None = None,
     ) -> Lease | Denied:
         """The usable key with the largest remaining share, with one request and `tokens` reserved.
 
-        `exclude` names keys by id. A request that finds room takes it even while others wait in
-        `wait_for_room`: to keep room free for them would leave keys idle.
+        `exclude`, `prefer` and `only` name keys by id; the preferred one is taken if it has room at
+        all. A request that finds room takes it even while others wait in `wait_for_room`: to keep
+        room free for them would leave keys idle.
         """
-        usable = self._usable(provider, exclude)
+        usable = self._usable(provider, exclude, only)
         if not usable and provider in self._quotas:
             return Denied(Unavailable.ALL_TRIED, None)
-        request = LeaseRequest(owner, model, tokens, ttl, usable)
-        [granted] = self._store.acquire([request], self._clock())
+        request = LeaseRequest(owner, model, tokens, ttl, usable, prefer)
+        answered = await self._stores.ask(ACQUIRE, [request], self._clock())
+        [granted] = answered.answers
         if provider in self._queues:
             self._queues[provider].end_turn()
         if isinstance(granted, LeaseRefused):
@@ -198,37 +224,47 @@ class KeyPool:
             token=granted.token,
             expires_at=granted.expires_at,
             reserved_tokens=granted.tokens,
+            local=answered.local,
         )
 
-    def settle(self, lease: Lease, outcome: AttemptOutcome) -> bool:
-        """Releases the lease and learns from how the attempt ended.
+    def settle(self, lease: Lease, outcome: AttemptOutcome) -> None:
+        """Releases the lease and learns from how the attempt ended. Never waits.
 
-        False, and nothing is changed, when the lease had been settled or had expired.
+        Nothing is changed where the lease had been settled or had expired.
         """
+
+        def learnt(settled: Settled) -> None:
+            if settled.evicted and outcome.failure is not None:
+                self._alert(_eviction_alert(lease.key, outcome.failure))
+
         settlement = LeaseSettlement(lease.id, lease.token, outcome)
-        [settled] = self._store.settle([settlement], self._clock())
-        if settled.evicted and outcome.failure is not None:
-            self._alert(_eviction_alert(lease.key, outcome.failure))
+        self._stores.tell(SETTLE_LEASE, settlement, self._clock(), local=lease.local, then=learnt)
         self._queues[lease.key.provider].wake_first()
-        return settled.done
 
-    def headroom(
-        self,
-        provider: str,
-        model: str,
-        tokens: int,
-        *,
-        exclude: frozenset[str] = frozenset(),
-    ) -> Headroom:
-        """Whether a lease would be granted now, and else when."""
-        request = LeaseRequest("", model, tokens, 0.0, self._usable(provider, exclude))
-        return self._store.look(request, self._clock())
+    async def headrooms(
+        self, asks: Sequence[tuple[str, str]], tokens: int, *, only: str | None = None
+    ) -> list[Headroom]:
+        """Whether a lease would be granted now, and else when, for each (provider, model)."""
+        requests = [
+            LeaseRequest("", model, tokens, 0.0, self._usable(provider, frozenset(), only))
+            for provider, model in asks
+        ]
+        return await self._look(requests)
 
-    def _usable(self, provider: str, exclude: frozenset[str]) -> tuple[KeyQuota, ...]:
+    async def _look(self, requests: Sequence[LeaseRequest]) -> list[Headroom]:
+        return list((await self._stores.ask(LOOK_AT_KEYS, requests, self._clock())).answers)
+
+    def _usable(
+        self, provider: str, exclude: frozenset[str], only: str | None
+    ) -> tuple[KeyQuota, ...]:
         quotas = self._quotas.get(provider, ())
-        if not exclude:
+        if not exclude and only is None:
             return quotas
-        return tuple(quota for quota in quotas if quota.key_id not in exclude)
+        return tuple(
+            quota
+            for quota in quotas
+            if quota.key_id not in exclude and only in (None, quota.key_id)
+        )
 
     async def wait_for_room(
         self,
@@ -238,6 +274,7 @@ class KeyPool:
         deadline: float,
         *,
         exclude: frozenset[str] = frozenset(),
+        only: str | None = None,
     ) -> bool:
         """Waits in the provider's queue until it is first and a key has room: then True.
 
@@ -249,12 +286,13 @@ class KeyPool:
         queue = self._queues.get(provider)
         if queue is None or len(queue.waiters) >= MAX_WAITERS:
             return False
+        request = LeaseRequest("", model, tokens, 0.0, self._usable(provider, exclude, only))
         waiter = _Waiter()
         queue.waiters.append(waiter)
         try:
             while True:
+                [room] = await self._look([request])
                 now = self._clock()
-                room = self.headroom(provider, model, tokens, exclude=exclude)
                 room_at = max(now, queue.turn_ends) if room.available else room.available_at
                 first = queue.waiters[0] is waiter
                 if first and room_at == now:
@@ -270,22 +308,20 @@ class KeyPool:
     async def run(self, mailbox: Mailbox[None, None]) -> None:
         await sweep_until_closed(mailbox, SWEEP_INTERVAL, self.sweep)
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Frees the leases whose time is over."""
-        for record in self._store.expire(self._clock()):
+        answered = await self._stores.ask(EXPIRE_LEASES, [None], self._clock())
+        for record in answered.answers[0]:
             logger.warning(
                 "a lease of %s on key %s was not settled in time", record.owner, record.key_id
             )
         for queue in self._queues.values():
             queue.wake_first()
 
-    def statistics(self) -> KeyPoolStatistics:
-        now = self._clock()
-        keys = [
-            KeyStatistics(provider, self._keys[condition.key_id].label, condition)
-            for provider, quotas in self._quotas.items()
-            for condition in self._store.conditions(quotas, now)
-        ]
+    async def statistics(self) -> KeyPoolStatistics:
+        quotas = [quota for listed in self._quotas.values() for quota in listed]
+        answered = await self._stores.ask(CONDITIONS, quotas, self._clock())
+        keys = [self._statistics_of(condition) for condition in answered.answers]
         return KeyPoolStatistics(
             keys=tuple(keys),
             open_leases=sum(key.condition.open_leases for key in keys),
@@ -293,6 +329,10 @@ class KeyPool:
                 name: len(queue.waiters) for name, queue in self._queues.items() if queue.waiters
             },
         )
+
+    def _statistics_of(self, condition: KeyCondition) -> KeyStatistics:
+        key = self._keys[condition.key_id]
+        return KeyStatistics(key.provider, key.label, condition)
 
 
 def _eviction_alert(key: ProviderKey, failure: Failure) -> str:

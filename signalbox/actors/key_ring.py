@@ -17,6 +17,7 @@ from signalbox.actors.ports import Workers
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.supervisor import ChildSpec, Supervisor
 from signalbox.errors import StoreUnavailable
+from signalbox.persistence.gateway_keys import covers
 from signalbox.persistence.stores import GatewayKeyRecord, GatewayKeyStore
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,7 @@ class GatewayKey:
     """Unix time in seconds."""
 
     def allows(self, model: str) -> bool:
-        """`vendor/*` allows every model of that prefix."""
-        return not self.models or any(
-            model == name or (name.endswith("*") and model.startswith(name[:-1]))
-            for name in self.models
-        )
+        return covers(self.models, model)
 
 
 class KeyRing:

@@ -58,10 +58,13 @@ class Envelope(Generic[MessageT, ReplyT]):
         self._error: Exception | None = None
         self._in_hand: set[Envelope[MessageT, ReplyT]] | None = None
 
-    def reply(self, answer: ReplyT) -> None:
-        if self._awaited():
-            self._answer = answer
-            self._settle()
+    def reply(self, answer: ReplyT) -> bool:
+        """False: nobody waits for it."""
+        if not self._awaited():
+            return False
+        self._answer = answer
+        self._settle()
+        return True
 
     def fail(self, error: Exception) -> None:
         """Raises `error` in the task that asked."""

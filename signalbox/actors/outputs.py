@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
 
 from signalbox.actors.ports import DoorEncoder
-from signalbox.adapters.protocol import Answer, Delta
+from signalbox.adapters.protocol import Answer, Delta, Seam
 from signalbox.errors import ApiError
 from signalbox.types import Usage
 
@@ -46,6 +47,22 @@ class Refusal:
 Output = StreamHead | StreamBytes | WholeAnswer | Refusal
 
 
+def answer_headers(
+    model: str, provider: str, *, attempts: int, cost: str | None, dropped: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """What an answer's headers tell of its way; `cost` in US dollars, where it is known by then."""
+    headers = [
+        ("x-signalbox-model", model),
+        ("x-signalbox-provider", provider),
+        ("x-signalbox-attempts", str(attempts)),
+    ]
+    if cost is not None:
+        headers.append(("x-signalbox-cost", cost))
+    if dropped:
+        headers.append(("x-signalbox-dropped", ", ".join(dropped)))
+    return tuple(headers)
+
+
 class ClientSide:
     """One request's way to its client: encodes for the door, keeps a part of it for the trace.
 
@@ -70,6 +87,9 @@ class ClientSide:
     async def head(self, headers: tuple[tuple[str, str], ...]) -> None:
         await self._send(StreamHead(headers))
         self._begun = True
+
+    async def seam(self, seam: Seam) -> None:
+        await self._send_bytes(self._encoder.resumed(seam))
 
     async def delta(self, delta: Delta) -> None:
         data = self._encoder.delta(delta)

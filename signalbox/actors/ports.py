@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
-from signalbox.adapters.protocol import Answer, Delta, WireRequest
+from signalbox.adapters.protocol import Answer, Delta, Seam, WireRequest
 from signalbox.errors import ApiError, SignalboxError
 from signalbox.types import Usage
 
@@ -84,6 +84,10 @@ class DoorEncoder(Protocol):
 
     def delta(self, delta: Delta) -> bytes:
         """The bytes of a stream's event; empty where the client gets nothing of it."""
+        ...
+
+    def resumed(self, seam: Seam) -> bytes:
+        """The bytes that mark the seam; what follows is made to look like one stream."""
         ...
 
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:

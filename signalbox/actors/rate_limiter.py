@@ -1,18 +1,23 @@
 """The gateway's own limits: the global one and one per gateway key, all or nothing.
 
-What was used lies in the `LimitStore`, so a limiter that is restarted goes on where it was.
+What was used lies in the `LimitStore`, so a limiter that is restarted goes on where it was, and
+several processes may share it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import trio
 
 from signalbox.actors.mailbox import Mailbox
+from signalbox.actors.store_access import EXPIRE_LIMITS, RESERVE, SETTLE_ADMISSION, StoreAccess
 from signalbox.actors.sweeps import sweep_until_closed
+from signalbox.errors import StoreUnavailable
+from signalbox.machines.facts import SHARED_STATE
 from signalbox.persistence.lease_stores import (
     Kind,
     LimitRefused,
@@ -30,6 +35,10 @@ request may take, so it only ever meets those whose holder is gone."""
 
 SWEEP_INTERVAL = 30.0
 """Seconds. What is swept costs memory only."""
+
+AWAY_RETRY = 1.0
+"""Seconds after which whoever was refused because the limits were away may ask again: as soon as
+they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class Admission:
     tokens: int
     headers: tuple[tuple[str, str], ...]
     """OpenAI's `x-ratelimit-*`, of whichever of the two scopes is tighter."""
+    local: bool = False
+    """Granted by this process while the shared store was away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Refusal:
     scope: str
     """`global` or `key`."""
     kind: str
-    """`requests`, `tokens` or `concurrency`."""
+    """`requests`, `tokens` or `concurrency`; `shared_state`: the limits cannot be asked now."""
     limit: int
     retry_after: float
     """Seconds; inf: no waiting helps, see `never`."""
@@ -75,6 +86,8 @@ class Refusal:
 
     @property
     def message(self) -> str:
+        if self.kind == SHARED_STATE:
+            return "The limits that this gateway shares with others cannot be asked just now."
         whose = "the gateway's" if self.scope == Scope.GLOBAL else "this key's"
         what = "at once" if self.kind == Kind.CONCURRENCY else "per minute"
         unit = "requests" if self.kind == Kind.CONCURRENCY else self.kind
@@ -89,39 +102,56 @@ class RateLimiter:
 
     def __init__(
         self,
-        store: LimitStore,
+        stores: StoreAccess[LimitStore],
         everyone: KeyLimits | None = None,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         """`everyone`: the global limits; its `key_id` names nothing."""
-        self._store = store
+        self._stores = stores
         self._everyone = None if everyone is None else _scoped(Scope.GLOBAL, everyone)
         self._clock = clock
+        self._refusals: Counter[tuple[str, str]] = Counter()
 
     async def admit(self, limits: KeyLimits, tokens: int, owner: str) -> Admission | Refusal:
         """Takes one request, a place and `tokens` expected tokens from every limit or from none."""
         key = _scoped(Scope.KEY, limits)
         scopes = (key,) if self._everyone is None else (self._everyone, key)
         request = LimitRequest(owner, tokens, ADMISSION_TTL, scopes)
-        [granted] = self._store.reserve([request], self._clock())
+        try:
+            answered = await self._stores.ask(RESERVE, [request], self._clock())
+        except StoreUnavailable:
+            return self._refuse(Refusal(Scope.GLOBAL, SHARED_STATE, 0, AWAY_RETRY, ()))
+        [granted] = answered.answers
         headers = _headers(granted.meters)
         if isinstance(granted, LimitRefused):
-            return Refusal(granted.scope, granted.kind, granted.limit, granted.retry_after, headers)
-        return Admission(granted.id, limits.key_id, tokens, headers)
+            return self._refuse(
+                Refusal(granted.scope, granted.kind, granted.limit, granted.retry_after, headers)
+            )
+        return Admission(granted.id, limits.key_id, tokens, headers, answered.local)
+
+    def _refuse(self, refusal: Refusal) -> Refusal:
+        self._refusals[refusal.scope, refusal.kind] += 1
+        return refusal
+
+    @property
+    def refusals(self) -> Mapping[tuple[str, str], int]:
+        """How many there were, by scope and kind."""
+        return self._refusals
 
     def settle(self, admission: Admission, tokens: int | None) -> None:
         """Frees the place and counts the tokens used; None: not known, the estimate counts.
 
-        Again: nothing happens.
+        Never waits. Again: nothing happens.
         """
-        self._store.settle([LimitSettlement(admission.id, tokens)], self._clock())
+        settlement = LimitSettlement(admission.id, tokens)
+        self._stores.tell(SETTLE_ADMISSION, settlement, self._clock(), local=admission.local)
 
     async def run(self, mailbox: Mailbox[None, None]) -> None:
         await sweep_until_closed(mailbox, SWEEP_INTERVAL, self.sweep)
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Forgets the limits that nobody uses."""
-        self._store.expire(self._clock())
+        await self._stores.ask(EXPIRE_LIMITS, [None], self._clock())
 
 
 def _scoped(scope: Scope, limits: KeyLimits) -> ScopeLimits:

@@ -1,24 +1,22 @@
 """What is written down of one request: its facts and events, its bodies, how it ended.
 
-Live viewers are told at once, the record is built at the end. Facts are turned into plain values by
-msgspec; a secret in them would be an error there, and none belongs into a fact.
+Live viewers are told at once, the record is built at the end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.errors import ApiError, Failure
 from signalbox.machines.commands import RecordTransition
 from signalbox.machines.facts import Fact
-from signalbox.machines.plan import RequestPlan
+from signalbox.machines.plan import RequestPlan, RequestPlanned
 from signalbox.persistence.stores import TraceEvent, TracePayload, TraceRecord
-from signalbox.types import NanoUSD, Request, Secret, Usage
+from signalbox.persistence.trace_values import plain
+from signalbox.types import NanoUSD, Request, Usage
 
 MOST_EVENTS = 512
 """A request makes at most a dozen calls with a few facts each; past this something loops."""
@@ -40,11 +38,12 @@ class RequestTrace:
         self._request = request
         self._hub = hub
         self._clock = clock
-        self._began = clock()
+        self.began = clock()
+        """The time that the request's machine is started with."""
         self._payloads = payloads
         self._limit = payload_limit
         self._events: list[tuple[float, str, str, Any]] = [
-            (self._began, "fact", "RequestPlanned", plan)
+            (self.began, "fact", "RequestPlanned", RequestPlanned(self.began, plan))
         ]
         self._bodies: list[TracePayload] = []
         self._publish(
@@ -141,8 +140,8 @@ class RequestTrace:
     ) -> TraceRecord:
         """The record of the whole, told to the viewers as well."""
         request = self._request
-        duration = self._clock() - self._began
-        first = None if first_token_at is None else (first_token_at - self._began) * 1000
+        duration = self._clock() - self.began
+        first = None if first_token_at is None else (first_token_at - self.began) * 1000
         record = TraceRecord(
             id=request.id,
             started_at=request.received_at,
@@ -167,7 +166,7 @@ class RequestTrace:
             first_token_ms=first,
             duration_ms=duration * 1000,
             events=tuple(
-                TraceEvent(seq, at - self._began, kind, name, plain(data))
+                TraceEvent(seq, at - self.began, kind, name, plain(data))
                 for seq, (at, kind, name, data) in enumerate(self._events)
             ),
             payloads=tuple(self._bodies),
@@ -192,20 +191,8 @@ class RequestTrace:
             self._events.append((self._clock(), kind, name, data))
 
     def _publish(self, kind: str, **fields: Any) -> None:
-        at = self._request.received_at + self._clock() - self._began
+        at = self._request.received_at + self._clock() - self.began
         self._hub.publish({"type": kind, "trace_id": self._request.id, "at": at, **fields})
-
-
-def plain(value: Any) -> Mapping[str, Any]:
-    """A fact, an event or a plan as JSON's values; a secret becomes an ellipsis."""
-    converted: Mapping[str, Any] = msgspec.to_builtins(value, enc_hook=_without_secret)
-    return converted
-
-
-def _without_secret(value: object) -> str:
-    if isinstance(value, Secret):
-        return "…"
-    raise NotImplementedError(f"not a plain value: {type(value).__name__}")
 
 
 _STRING = rb'"(?:[^"\\]|\\.)*(?:"(\s*:)?|\\?\Z)'

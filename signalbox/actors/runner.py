@@ -12,34 +12,37 @@ from collections import deque
 import trio
 
 from signalbox.actors.attempt import Attempt, AttemptTools
-from signalbox.actors.billing import charge_of, cost_text, total_tokens, usage_of
-from signalbox.actors.key_pool import AttemptOutcome, Denied
-from signalbox.actors.ledger import ChargeLost
-from signalbox.actors.mailbox import AskTimedOut, MailboxClosed
-from signalbox.actors.outputs import ClientSide, Output
+from signalbox.actors.billing import (
+    RECORDING_SECONDS,
+    charge_of,
+    cost_text,
+    record,
+    total_tokens,
+    usage_of,
+)
+from signalbox.actors.holdings import Holdings
+from signalbox.actors.outputs import ClientSide, Output, answer_headers
 from signalbox.actors.ports import DoorEncoder
-from signalbox.actors.rate_limiter import Admission, KeyLimits, Refusal
+from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.request_trace import RequestTrace
 from signalbox.actors.services import RunnerServices
 from signalbox.actors.settlement import settle_attempt
-from signalbox.errors import ActorCrashed
+from signalbox.actors.transcript import Transcript
+from signalbox.adapters.protocol import Delta, Seam
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.lifecycle import State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
 from signalbox.persistence.stores import Charge
-from signalbox.types import Request, Usage
+from signalbox.types import Midstream, Request, Usage
 
 logger = logging.getLogger(__name__)
 
 FACTS = 32
 """Facts that may wait: attempts and timers wait for room; the client leaves once, at once."""
-CLEANUP_SECONDS = 20.0
-"""How long a cancelled request may take to charge what it delivered; a little more than the
-ledger's own deadline."""
-LEASE_GRACE_SECONDS = 30.0
-"""A lease outlives its request's deadline by this much; past it, its owner is taken for dead."""
+CLEANUP_SECONDS = RECORDING_SECONDS + 1
+"""How long a cancelled request may take to charge what it delivered."""
 
 
 class RequestRunner:
@@ -57,12 +60,10 @@ class RequestRunner:
         *,
         body: bytes,
     ) -> None:
-        """`body`: the request as it came, for the trace."""
+        """`body`: the request for the trace, as it came but for the caller's keys."""
         self._request = request
-        self._limits = limits
         self._services = services
         self._clock = trio.current_time
-        self._timeouts = plan.timeouts
         self._hurried = plan.timeouts_tightened
         self._trace = RequestTrace(
             request,
@@ -74,12 +75,15 @@ class RequestRunner:
         )
         self._trace.body("request", body)
         self._client = ClientSide(output, encoder, self._trace.payload_limit)
+        self._transcript = Transcript(kept=plan.midstream is not Midstream.ERROR)
         self._facts_in, self._facts = trio.open_memory_channel[f.Fact](FACTS)
-        self._attempts: dict[int, Attempt] = {}
-        self._admission: Admission | None = None
-        self._refusal_headers: tuple[tuple[str, str], ...] = ()
+        self._told: list[Attempt] = []
+        """The attempts whose content went to the client, in order."""
         self._charge: Charge | None = None
-        self._state, commands = start(plan, self._clock())
+        self._state, commands = start(plan, self._trace.began)
+        self._held = Holdings(
+            request, plan, limits, services, self._clock, deadline_at=self._state.deadline_at
+        )
         self._decided = self._state
         """What the state becomes with the commands of the last decision."""
         self._todo = deque(commands)
@@ -110,7 +114,7 @@ class RequestRunner:
             self._client.close()
             with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
                 await self._cut_short(f.ClientGone(self._clock()))
-            self._release_all()
+            self._held.release_all()
 
     async def _drive(self) -> None:
         try:
@@ -163,17 +167,17 @@ class RequestRunner:
                 self._state = self._decided
                 self._trace.transition(command)
             case c.StartTimer():
-                self._timer_tasks.start_soon(self._timer, command.timer, command.delay)
+                self._timer_tasks.start_soon(self._timer, command)
             case c.AdmitRequest():
-                return await self._admit()
+                return await self._held.admit()
             case c.SurveyRoutes():
-                return self._survey(command)
+                return await self._held.survey(command)
             case c.AcquireLease():
-                return await self._lease(command)
+                return await self._held.lease(command)
             case c.AwaitKey():
                 self._timer_tasks.start_soon(self._await_key, command)
             case c.OpenUpstream():
-                self._open(command)
+                await self._open(command)
             case c.CommitAnswer():
                 await self._commit(command.attempt)
             case c.SettleAttempt():
@@ -183,7 +187,7 @@ class RequestRunner:
             case c.SendEnd():
                 await self._send_end(command.attempt)
             case c.SendError():
-                await self._client.fail(command.error, self._refusal_headers)
+                await self._client.fail(command.error, self._held.headers)
             case c.RaiseAlert():
                 self._services.alert(f"{command.message} (request {self._request.id})")
             case c.FinishRequest():
@@ -197,97 +201,62 @@ class RequestRunner:
     async def _emit(self, fact: f.Fact) -> None:
         await self._facts_in.send(fact)
 
-    async def _timer(self, timer: c.Timer, delay: float) -> None:
-        await trio.sleep(delay)
-        await self._emit(f.TimerFired(self._clock(), timer))
+    async def _timer(self, command: c.StartTimer) -> None:
+        await trio.sleep(command.delay)
+        breaker = f.BreakerState.CLOSED
+        if command.route is not None:
+            [past] = await self._services.health.snapshots([command.route.id], self._clock())
+            breaker = past.breaker
+        await self._emit(f.TimerFired(self._clock(), command.timer, command.attempt, breaker))
 
     async def _await_key(self, command: c.AwaitKey) -> None:
-        route = command.route
         try:
-            room = await self._services.key_pool.wait_for_room(
-                route.provider,
-                route.model,
-                self._request.expected_tokens,
-                self._clock() + command.delay,
-                exclude=command.exclude_keys,
-            )
-            await self._emit(f.KeyWaitEnded(self._clock(), room))
+            await self._emit(await self._held.await_key(command))
         except Exception as error:
             logger.exception("request %s crashed while it waited for a key", self._request.id)
             await self._emit(f.RequestCrashed(self._clock(), type(error).__name__))
 
-    # ── admission, routes and leases ──────────────────────────────────────────────────────────
-
-    async def _admit(self) -> f.Fact:
-        answer = await self._services.limiter.admit(
-            self._limits, self._request.expected_tokens, self._request.id
-        )
-        if isinstance(answer, Refusal):
-            self._refusal_headers = answer.headers
-            return f.RequestRejected(
-                self._clock(),
-                answer.scope,
-                answer.kind,
-                answer.message,
-                None if answer.never else answer.retry_after,
-            )
-        self._admission = answer
-        return f.RequestAdmitted(self._clock())
-
-    def _survey(self, command: c.SurveyRoutes) -> f.Fact:
-        at = self._clock()
-        candidates = self._services.candidates(self._request, command.routes, at)
-        return f.RoutesSurveyed(at, candidates, self._services.rng.random())
-
-    async def _lease(self, command: c.AcquireLease) -> f.Fact:
-        endpoint = self._services.endpoints[command.route.provider]
-        answer = await self._services.key_pool.lease(
-            command.route.provider,
-            command.route.model,
-            self._request.expected_tokens,
-            owner=self._request.id,
-            ttl=self._state.deadline_at - self._clock() + LEASE_GRACE_SECONDS,
-            exclude=command.exclude_keys,
-        )
-        if isinstance(answer, Denied):
-            return f.LeaseDenied(self._clock(), command.attempt, answer.reason, answer.available_at)
-        self._attempts[command.attempt] = Attempt(
-            number=command.attempt,
-            route=command.route,
-            lease=answer,
-            endpoint=endpoint,
-            started_at=self._clock(),
-        )
-        return f.LeaseGranted(self._clock(), command.attempt, answer.key.id, answer.key.label)
-
     # ── the upstream call ─────────────────────────────────────────────────────────────────────
 
-    def _open(self, command: c.OpenUpstream) -> None:
+    async def _open(self, command: c.OpenUpstream) -> None:
         services, route = self._services, command.route
-        attempt = self._attempts[command.attempt]
-        attempt.health_number = services.health.attempt_started(route.id)
-        self._trace.attempt_started(
-            attempt.number, route.provider, route.model, attempt.lease.key.label
-        )
+        attempt = self._held.attempts[command.attempt]
+        attempt.timeouts, attempt.resume = command.timeouts, command.resume
+        attempt.sent_before = self._transcript.text if command.resume is not None else ""
+        attempt.health_number = await services.health.attempt_started(route.id, retry=command.retry)
+        if command.hedge:
+            services.health.hedge_started()
+        self._trace.attempt_started(attempt.number, route.provider, route.model, attempt.key.label)
         tools = AttemptTools(
             upstream=services.upstream,
             emit=self._emit,
-            deliver=self._client.delta,
+            deliver=self._deliver,
+            delivered=lambda: self._transcript.delivered,
+            may_retry=services.health.may_retry,
             clock=self._clock,
             wall_clock=services.wall_clock,
             rng=services.rng,
             payload_limit=self._trace.payload_limit,
         )
-        self._attempt_tasks.start_soon(attempt.run, self._request, self._timeouts, tools)
+        self._attempt_tasks.start_soon(attempt.run, self._request, tools)
+
+    async def _deliver(self, delta: Delta) -> None:
+        self._transcript.add(delta)
+        await self._client.delta(delta)
 
     async def _commit(self, number: int) -> None:
-        attempt = self._attempts[number]
-        await self._client.head(self._headers(attempt))
+        attempt = self._held.attempts[number]
+        if attempt.resume is None:
+            await self._client.head(self._headers(attempt))
+        else:
+            route, sent = attempt.route, self._transcript.delivered.text
+            await self._client.seam(Seam(route.provider, route.model, attempt.resume, sent))
+        self._told.append(attempt)
         attempt.committed.set()
 
     def _settle(self, command: c.SettleAttempt) -> None:
         settle_attempt(
-            self._attempts[command.attempt],
+            self._held.attempts[command.attempt],
             command,
             self._request,
             self._services,
@@ -300,27 +269,22 @@ class RequestRunner:
 
     async def _record_charge(self, command: c.RecordCharge) -> f.Fact:
         services = self._services
+        attempt = self._held.attempts[command.attempt]
         charge = charge_of(
             self._request,
-            self._attempts[command.attempt],
+            self._told if attempt in self._told else [*self._told, attempt],
             command.reason,
             charge_id=services.new_id(),
             at=services.wall_clock(),
         )
-        why = f"no answer within {CLEANUP_SECONDS:g} s"
-        # A charge that is under way is not given up with its request: it may be written already.
-        with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
-            try:
-                await services.ledger.record(charge)
-            except (ChargeLost, AskTimedOut, ActorCrashed, MailboxClosed) as error:
-                why = str(error)
-            else:
-                self._charge = charge
-                return f.ChargeRecorded(self._clock(), command.attempt)
-        return f.ChargeFailed(self._clock(), command.attempt, why)
+        trouble = await record(services.ledger, charge)
+        if trouble is not None:
+            return f.ChargeFailed(self._clock(), command.attempt, trouble)
+        self._charge = charge
+        return f.ChargeRecorded(self._clock(), command.attempt)
 
     async def _send_end(self, number: int) -> None:
-        attempt = self._attempts[number]
+        attempt = self._held.attempts[number]
         cost = cost_text(self._charge)
         provider = attempt.route.provider
         if attempt.answer is not None:
@@ -331,18 +295,18 @@ class RequestRunner:
             await self._commit(number)
             for delta in attempt.held:
                 await self._client.delta(delta)
-        usage = usage_of(self._request, attempt)
-        await self._client.finish(provider, cost, usage)
+        assert self._charge is not None, "an answer ends when its charge is recorded"
+        await self._client.finish(provider, cost, self._charge.usage)
 
     def _finish(self, command: c.FinishRequest) -> None:
         services = self._services
         answered_by = self._answered_by()
         charge = self._charge
-        if self._admission is not None:
-            services.limiter.settle(self._admission, total_tokens(charge.usage) if charge else 0)
-            self._admission = None
+        self._held.leave(total_tokens(charge.usage) if charge else 0)
+        if command.state is State.DONE and answered_by is not None:
+            self._remember(answered_by)
         self._trace.body("response", bytes(self._client.sent))
-        record = self._trace.finish(
+        saved = self._trace.finish(
             state=command.state.value,
             status=self._client.status,
             attempts=self._state.attempt,
@@ -353,36 +317,28 @@ class RequestRunner:
             cost=charge.amount if charge else None,
             first_token_at=answered_by.first_token_at if answered_by else None,
         )
-        services.writer.save(record)
+        services.writer.save(saved)
 
     def _answered_by(self) -> Attempt | None:
-        """The last attempt, if its answer went out. One before it may hold an empty answer."""
-        attempt = self._attempts.get(self._state.attempt)
-        if attempt is None or attempt.committed.is_set():
-            return attempt
-        whole = attempt.answer is not None and self._state.lifecycle is State.DONE
-        return attempt if whole else None
+        """The attempt that gave the client its answer, or the last part of it."""
+        state = self._state
+        if state.lifecycle is State.DONE and state.current is not None:
+            return self._held.attempts[state.current.attempt]
+        return self._told[-1] if self._told else None
 
-    def _release_all(self) -> None:
-        """Gives back what a request that ended out of the ordinary still holds."""
-        for attempt in self._attempts.values():
-            if not attempt.settled:
-                outcome = AttemptOutcome(None, None, None, cancelled=True)
-                self._services.key_pool.settle(attempt.lease, outcome)
-        if self._admission is not None:
-            self._services.limiter.settle(self._admission, None)
-            self._admission = None
+    def _remember(self, attempt: Attempt) -> None:
+        """The provider's prompt cache now holds this conversation, under a key of the gateway's."""
+        conversation = self._request.conversation
+        tokens = total_tokens(usage_of(self._request, attempt))
+        if conversation is not None and tokens is not None and not attempt.callers_own:
+            self._services.affinity.remember(conversation, attempt.route.id, attempt.key.id, tokens)
 
     def _headers(self, attempt: Attempt, cost: str | None = None) -> tuple[tuple[str, str], ...]:
-        headers = [
-            ("x-signalbox-model", self._state.model.name),
-            ("x-signalbox-provider", attempt.route.provider),
-            ("x-signalbox-attempts", str(self._state.attempt)),
-        ]
-        if cost is not None:
-            headers.append(("x-signalbox-cost", cost))
-        if attempt.dropped:
-            headers.append(("x-signalbox-dropped", ", ".join(attempt.dropped)))
-        if self._admission is not None:
-            headers += self._admission.headers
-        return tuple(headers)
+        headers = answer_headers(
+            self._state.model.name,
+            attempt.route.provider,
+            attempts=self._state.attempt,
+            cost=cost,
+            dropped=attempt.dropped,
+        )
+        return headers + self._held.headers

@@ -6,15 +6,17 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from signalbox.actors.affinity import Affinity
 from signalbox.actors.attempt import Endpoint
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool
 from signalbox.actors.ledger import Ledger
 from signalbox.actors.ports import Upstream
+from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import RateLimiter
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
-from signalbox.machines.facts import Candidate
+from signalbox.machines.facts import Candidate, Headroom, Warmth
 from signalbox.types import Request, Route
 
 
@@ -30,6 +32,8 @@ class RunnerServices:
     limiter: RateLimiter
     ledger: Ledger
     health: Health
+    affinity: Affinity
+    provider_state: ProviderState
     hub: TraceHub
     writer: TraceWriter
     upstream: Upstream
@@ -39,17 +43,33 @@ class RunnerServices:
     alert: Callable[[str], None]
     max_payload_bytes: int
 
-    def candidates(
-        self, request: Request, routes: Sequence[Route], at: float
+    async def candidates(
+        self, request: Request, routes: Sequence[Route], at: float, *, only_key: str | None = None
     ) -> tuple[Candidate, ...]:
-        """The routes as they stand at `at` (monotonic): health, key headroom, what they lack."""
-        tokens = request.expected_tokens
+        """The routes as they stand at `at` (monotonic): health, key headroom, what they lack.
+
+        `only_key`: the one that the request may use.
+        """
+        health = await self.health.snapshots([route.id for route in routes], at)
+        rooms = await self.key_pool.headrooms(
+            [(route.provider, route.model) for route in routes],
+            request.expected_tokens,
+            only=only_key,
+        )
         return tuple(
             Candidate(
                 route=route,
-                health=self.health.snapshot(route.id, at),
-                headroom=self.key_pool.headroom(route.provider, route.model, tokens),
+                health=past,
+                headroom=Headroom(available=True) if route.provider in request.byok else room,
                 unsupported=self.unsupported(request, route),
+                warm=self._warmth(request, route),
+                prefill=self.endpoints[route.provider].adapter.prefills(route),
+                callers_own=route.provider in request.byok,
             )
-            for route in routes
+            for route, past, room in zip(routes, health, rooms, strict=True)
         )
+
+    def _warmth(self, request: Request, route: Route) -> Warmth | None:
+        if request.conversation is None or route.provider in request.byok:
+            return None
+        return self.affinity.warmth(request.conversation, route.id, request.prompt_tokens)

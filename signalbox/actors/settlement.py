@@ -11,7 +11,7 @@ from signalbox.actors.services import RunnerServices
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines.commands import SettleAttempt
 from signalbox.machines.decisions import TIMEOUTS
-from signalbox.types import Request
+from signalbox.types import Origin, Request
 
 NOTHING_SENT = frozenset(
     {
@@ -44,16 +44,18 @@ def settle_attempt(
     failure, cancelled = command.failure, command.cancelled
     if cancelled or failure is not None:
         attempt.scope.cancel()
-    services.key_pool.settle(
-        attempt.lease,
-        AttemptOutcome(
-            failure=failure,
-            tokens=_tokens_used(request, attempt, failure),
-            rate_limits=attempt.rate_limits,
-            observed_at=attempt.head_at,
-            cancelled=cancelled,
-        ),
-    )
+    if attempt.lease is not None:
+        services.key_pool.settle(
+            attempt.lease,
+            AttemptOutcome(
+                failure=failure,
+                tokens=_tokens_used(request, attempt, failure),
+                rate_limits=attempt.rate_limits,
+                observed_at=attempt.head_at,
+                cancelled=cancelled,
+            ),
+        )
+    _remember_state(request, attempt, services)
     route, first = attempt.route, attempt.first_token_at
     services.health.record(
         route.id,
@@ -68,7 +70,7 @@ def settle_attempt(
         attempt.number,
         route.provider,
         route.model,
-        attempt.lease.key.label,
+        attempt.key.label,
         failure,
         dropped=cancelled,
     )
@@ -76,6 +78,16 @@ def settle_attempt(
     # Latin-1 takes every byte as a character and back.
     received = attempt.without_secrets(attempt.received.decode("latin-1"))
     trace.body("upstream_response", received.encode("latin-1"), attempt.number)
+
+
+def _remember_state(request: Request, attempt: Attempt, services: RunnerServices) -> None:
+    """Before the end is sent: what a client does next may refer to it."""
+    made = tuple(attempt.made)
+    if attempt.answer_id and request.body.get("store") is True and "store" not in attempt.dropped:
+        made += (attempt.answer_id,)
+    if made:
+        origin = Origin(attempt.route.id, attempt.key.id)
+        services.provider_state.remember(request.key_id, made, origin)
 
 
 def _tokens_used(request: Request, attempt: Attempt, failure: Failure | None) -> int | None:

@@ -13,6 +13,7 @@ from functools import partial
 import trio
 
 from signalbox.actors.mailbox import Mailbox, MailboxClosed
+from signalbox.actors.patience import write_patiently
 from signalbox.actors.ports import Workers
 from signalbox.actors.supervisor import ChildSpec, Supervisor
 from signalbox.errors import MailboxFull, StoreUnavailable
@@ -29,11 +30,6 @@ BATCH_TRACES = 64
 
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 """About a minute of traffic at 1 MB of bodies a second, on a machine with 1 GB of memory."""
-
-RETRY_FIRST_SECONDS = 0.1
-RETRY_MAX_SECONDS = 5.0
-RETRY_GIVE_UP_SECONDS = 300.0
-"""Longer than a database's failover; a batch that it refuses for good must let others pass."""
 
 SWEEP_TRACES = 100
 """Deleted at a time. With bodies of a megabyte that is well under a second, and charges wait."""
@@ -155,31 +151,15 @@ class TraceWriter:
 
     async def _save(self, traces: Sequence[TraceRecord]) -> int:
         """How many of them are saved."""
+        write = partial(self._workers.run, self._store.save_traces, traces)
         try:
-            return await self._save_patiently(traces)
+            return len(traces) if await write_patiently(write, f"{len(traces)} traces") else 0
         except ValueError as wrong:
             if len(traces) == 1:
                 logger.error("a trace is dropped: %s", wrong)
                 return 0
         # One trace that no database could keep does not take the others with it.
         return sum([await self._save([trace]) for trace in traces])
-
-    async def _save_patiently(self, traces: Sequence[TraceRecord]) -> int:
-        """Tries again while the database is away. Raises `ValueError` for a wrong trace."""
-        give_up_at = trio.current_time() + RETRY_GIVE_UP_SECONDS
-        delay = RETRY_FIRST_SECONDS
-        while True:
-            try:
-                await self._workers.run(self._store.save_traces, traces)
-            except StoreUnavailable as error:
-                if trio.current_time() >= give_up_at:
-                    logger.error("%d traces are dropped: %s", len(traces), error)
-                    return 0
-                logger.warning("%d traces wait for the database: %s", len(traces), error)
-                await trio.sleep(delay)
-                delay = min(delay * 2, RETRY_MAX_SECONDS)
-            else:
-                return len(traces)
 
     async def _sweep(self) -> float:
         """Deletes some of the traces past their time; in how many seconds to go on."""

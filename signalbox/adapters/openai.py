@@ -1,17 +1,20 @@
 """OpenAI's dialect, chat completions: https://platform.openai.com/docs/api-reference/chat.
 
 Many providers speak it, each a little differently. What they do not take is data in
-`openai_parameters.py`; what they add is read by `openai_wire.py`.
+`openai_parameters.py`; what they add is read by `openai_wire.py`. How a begun answer is handed to
+them is `openai_prefill.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from signalbox import __version__
+from signalbox.adapters.openai_chunks import with_text
 from signalbox.adapters.openai_errors import clean, decode_body_error, decode_error
 from signalbox.adapters.openai_parameters import (
     GATEWAY_FIELDS,
@@ -20,12 +23,13 @@ from signalbox.adapters.openai_parameters import (
     check,
     differences_of,
 )
+from signalbox.adapters.openai_prefill import PLAIN, begin_answer
 from signalbox.adapters.openai_wire import (
     DECODE_ERRORS,
     Choice,
     Envelope,
-    content_chars,
     finish_reason,
+    read_content,
     read_usage,
 )
 from signalbox.adapters.protocol import (
@@ -38,12 +42,15 @@ from signalbox.adapters.protocol import (
     StreamFinished,
     WireRequest,
 )
+from signalbox.adapters.provider_state import made
 from signalbox.adapters.rate_limit_headers import parse_rate_limits
 from signalbox.adapters.sse import MAX_EVENT_BYTES, EventStreamDecoder, ServerSentEvent
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
 from signalbox.types import Request, Route, Secret, Usage
 
 USER_AGENT = f"signalbox/{__version__}"
+CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
+"""Headers by which providers of this dialect tell whose account it is."""
 _EXCERPT_CHARS = 200
 _chunk_decoder = msgspec.json.Decoder(Envelope)
 
@@ -58,7 +65,13 @@ class OpenAIAdapter:
         self._differences = differences_of(provider)
 
     def build(
-        self, request: Request, route: Route, base_url: str, key: Secret | None
+        self,
+        request: Request,
+        route: Route,
+        base_url: str,
+        key: Secret | None,
+        *,
+        prefill: str | None = None,
     ) -> WireRequest:
         """See `Adapter.build`. The client's body goes out as it is, but for the gateway's own
         fields, the model, the route's `params` where the client gave none, and what the provider
@@ -77,6 +90,8 @@ class OpenAIAdapter:
             body.pop("stream_options", None)
         elif request.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        if prefill is not None:
+            begin_answer(body, prefill, self._differences.prefill or PLAIN)
         return WireRequest(
             method="POST",
             url=f"{base_url.rstrip('/')}/chat/completions",
@@ -84,6 +99,16 @@ class OpenAIAdapter:
             body=msgspec.json.encode(body),
             dropped=checked.dropped,
         )
+
+    def prefills(self, route: Route) -> bool:
+        """See `Adapter.prefills`. What the route's configuration says goes first."""
+        if route.prefill is not None:
+            return route.prefill
+        style = self._differences.prefill
+        return style is not None and not style.on_request
+
+    def echoes_prefill(self, route: Route) -> bool:
+        return (self._differences.prefill or PLAIN).echoes
 
     def _translate(self, original: Mapping[str, Any], dropped: tuple[str, ...]) -> dict[str, Any]:
         """A new body with the provider's names, without what must not reach it."""
@@ -119,9 +144,11 @@ class OpenAIAdapter:
         messages = [choice.message for choice in completion.choices if choice.message is not None]
         return Answer(
             body=fields,
-            content_chars=sum(map(content_chars, messages)),
+            content_chars=sum(read_content(message).chars for message in messages),
             finish_reason=finish_reason(completion.choices[0]),
             usage=self._usage(completion),
+            id=_text(completion.id),
+            made=made(fields),
         )
 
     def stream_decoder(self) -> OpenAIStreamDecoder:
@@ -144,16 +171,41 @@ class OpenAIAdapter:
         if chunk.is_error:
             return _stream_error(data)
         choices = chunk.choices or ()
-        chars = 0
+        text, reasoning_chars, content_chars, opaque = "", 0, 0, False
+        gives_out = bool(chunk.container)
         for choice in choices:
-            if choice.delta is not None:
-                chars += content_chars(choice.delta)
+            if choice.delta is None:
+                continue
+            content = read_content(choice.delta)
+            content_chars += content.chars
+            opaque = opaque or content.opaque
+            gives_out = gives_out or choice.delta.may_give_out_state
+            if not choice.index:
+                text += content.text
+                reasoning_chars += content.reasoning_chars
         return Delta(
             raw=data,
-            content_chars=chars,
+            content_chars=content_chars,
+            text=text,
+            reasoning_chars=reasoning_chars,
+            opaque=opaque,
             finish_reasons=_finish_reasons(choices),
             usage=None if chunk.reported_usage is None else self._usage(chunk),
             has_choices=bool(choices),
+            id=_text(chunk.id),
+            made=_made_in(data) if gives_out else (),
+        )
+
+    def retold(self, delta: Delta, text: str) -> Delta:
+        """See `Adapter.retold`. A chunk without choices has no place for `text` and stays."""
+        if not delta.has_choices:
+            return delta
+        return replace(
+            delta,
+            raw=with_text(delta.raw, text),
+            content_chars=delta.content_chars - delta.reasoning_chars - len(delta.text) + len(text),
+            text=text,
+            reasoning_chars=0,
         )
 
     def _usage(self, envelope: Envelope) -> Usage | None:
@@ -246,6 +298,18 @@ class OpenAIStreamDecoder:
         raise ProviderProtocolError("one whole JSON answer where an event stream was asked for")
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _made_in(data: bytes) -> tuple[str, ...]:
+    """Nothing where fields that are not read otherwise are more than a decoder takes."""
+    try:
+        return made(msgspec.json.decode(data))
+    except DECODE_ERRORS:
+        return ()
+
+
 def _finish_reasons(choices: list[Choice] | tuple[()]) -> tuple[tuple[int, str], ...]:
     reasons = ((choice.index or 0, finish_reason(choice)) for choice in choices)
     return tuple((index, reason) for index, reason in reasons if reason is not None)
@@ -265,7 +329,11 @@ def _not_json(data: bytes, error: Exception) -> ProviderProtocolError:
 
 
 def _headers(request: Request, route: Route, key: Secret | None) -> tuple[tuple[str, str], ...]:
-    """The client's allowed headers, under the gateway's own, under those of the route."""
+    """The client's allowed headers, under the gateway's own, under those of the route.
+
+    Beside a caller's own key the route's credentials stay away: one of the two would pay.
+    """
+    withheld = CREDENTIALS if route.provider in request.byok else frozenset()
     headers = {name.lower(): value for name, value in request.forward_headers}
     headers["content-type"] = "application/json"
     headers["accept"] = "text/event-stream" if request.stream else "application/json"
@@ -273,5 +341,7 @@ def _headers(request: Request, route: Route, key: Secret | None) -> tuple[tuple[
     headers["user-agent"] = USER_AGENT
     if key is not None:
         headers["authorization"] = f"Bearer {key.reveal()}"
-    headers.update((name.lower(), value.reveal()) for name, value in route.headers)
+    for name, value in route.headers:
+        if name.lower() not in withheld:
+            headers[name.lower()] = value.reveal()
     return tuple(headers.items())

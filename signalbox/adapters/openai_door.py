@@ -1,171 +1,33 @@
-"""The door of OpenAI's dialect: what a client may send, and what it is sent.
+"""The door of OpenAI's dialect: what a client is sent. (What it may send: `openai_body.py`.)
 
 A provider of the same dialect is not rewritten: its chunks go out with their own bytes. Changed
 is only what clients stumble over: usage nobody asked for, a second finish reason (LangChain
 concatenates them: `stopstop`), a chunk without choices (many clients read `choices[0]` unseen).
+After a seam every chunk is rewritten, so that what several attempts sent is one stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from types import MappingProxyType
-from typing import Any
 
 import msgspec
 
-from signalbox.adapters.protocol import Answer, Delta
-from signalbox.adapters.sse import sse_event
-from signalbox.errors import ApiError, SignalboxError
+from signalbox.adapters.openai_chunks import (
+    Fields,
+    read_fields,
+    without_finish_reasons,
+    without_roles,
+)
+from signalbox.adapters.protocol import Answer, Delta, Seam
+from signalbox.adapters.sse import sse_comment, sse_event
+from signalbox.errors import ApiError
 from signalbox.types import Usage
 
 DONE = sse_event(b"[DONE]")
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-MOST_CHOICES = 128
-"""OpenAI's own limit for `n`."""
 
-_NULL = msgspec.Raw(b"null")
 _CHUNK = "chat.completion.chunk"
 _ENVELOPE = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
-_Fields = dict[str, msgspec.Raw]
-_fields_decoder = msgspec.json.Decoder(_Fields)
-_choices_decoder = msgspec.json.Decoder(list[_Fields])
-
-
-class BadRequest(SignalboxError):
-    """The client's body is not what the door takes. `param` is the field's path, if it is one."""
-
-    def __init__(self, param: str | None, message: str) -> None:
-        super().__init__(message if param is None else f"{param}: {message}")
-        self.param = param
-
-
-def read_chat_body(data: bytes) -> dict[str, Any]:
-    """The decoded and validated body of a chat completion request. Raises `BadRequest`.
-
-    What this decodes can be encoded again, so an adapter's `build` does not fail on it.
-    """
-    try:
-        body = msgspec.json.decode(data)
-    except RecursionError:
-        raise BadRequest(None, "the body is nested too deep") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(None, f"the body is not JSON: {error}") from None
-    validate_chat_body(body)
-    assert isinstance(body, dict)
-    return body
-
-
-def validate_chat_body(body: object) -> None:
-    """Checks the fields that the gateway itself reads; raises `BadRequest` naming the first that
-    is wrong, by its path, and what was expected. Everything else is left to the provider."""
-    if not isinstance(body, dict):
-        raise BadRequest(None, f"the body must be a JSON object, got {_kind(body)}")
-    model = body.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise _expected("model", "the name of a model", model)
-    _check_messages(body.get("messages"))
-    for name, (allowed, expected) in _FIELDS.items():
-        value = body.get(name)
-        if value is not None and not allowed(value):
-            raise _expected(name, expected, value)
-
-
-def _check_messages(messages: object) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise _expected("messages", "a list of at least one message", messages)
-    for index, message in enumerate(messages):
-        path = f"messages[{index}]"
-        if not isinstance(message, dict):
-            raise _expected(path, "an object", message)
-        role = message.get("role")
-        if not isinstance(role, str) or role not in ROLES:
-            raise _expected(f"{path}.role", f"one of {', '.join(sorted(ROLES))}", role)
-        _check_content(message.get("content"), f"{path}.content")
-        calls = message.get("tool_calls")
-        if calls is not None and not _is_list_of_objects(calls):
-            raise _expected(f"{path}.tool_calls", "a list of objects", calls)
-
-
-def _check_content(content: object, path: str) -> None:
-    if content is None or isinstance(content, str):
-        return
-    if not isinstance(content, list):
-        raise _expected(path, "a string or a list of parts", content)
-    for index, part in enumerate(content):
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise _expected(f"{path}[{index}]", "an object with a `type`", part)
-
-
-def _expected(param: str, expected: str, got: object) -> BadRequest:
-    return BadRequest(param, f"expected {expected}, got {_kind(got)}")
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, str):
-        return f"the string {value[:40]!r}"
-    for kind, name in ((bool, "a boolean"), (dict, "an object"), (list, "a list")):
-        if isinstance(value, kind):
-            return name if value else f"{name} ({msgspec.json.encode(value).decode()})"
-    return "nothing" if value is None else f"the number {value}"[:60]
-
-
-def _is_list_of_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-
-
-def _is_list_of_strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_token_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_choice_count(value: object) -> bool:
-    return _is_token_count(value) and isinstance(value, int) and value <= MOST_CHOICES
-
-
-_Check = tuple[Callable[[object], bool], str]
-_BOOLEAN: _Check = (lambda v: isinstance(v, bool), "true or false")
-_STRING: _Check = (lambda v: isinstance(v, str), "a string")
-_OBJECT: _Check = (lambda v: isinstance(v, dict), "an object")
-_NUMBER: _Check = (_is_number, "a number")
-_TOKENS: _Check = (_is_token_count, "a whole number of 1 or more")
-
-_FIELDS: Mapping[str, _Check] = MappingProxyType(
-    {
-        "stream": _BOOLEAN,
-        "stream_options": _OBJECT,
-        "n": (_is_choice_count, f"a whole number from 1 to {MOST_CHOICES}"),
-        "max_tokens": _TOKENS,
-        "max_completion_tokens": _TOKENS,
-        "temperature": _NUMBER,
-        "top_p": _NUMBER,
-        "seed": (_is_whole, "a whole number"),
-        "stop": (
-            lambda v: isinstance(v, str) or _is_list_of_strings(v),
-            "a string or a list of strings",
-        ),
-        "tools": (_is_list_of_objects, "a list of objects"),
-        "tool_choice": (lambda v: isinstance(v, str | dict), "a string or an object"),
-        "parallel_tool_calls": _BOOLEAN,
-        "response_format": _OBJECT,
-        "logprobs": _BOOLEAN,
-        "modalities": (_is_list_of_strings, "a list of strings"),
-        "user": _STRING,
-        "metadata": _OBJECT,
-        "logit_bias": _OBJECT,
-    }
-)
 
 
 def error_body(error: ApiError, trace_id: str) -> dict[str, object]:
@@ -214,6 +76,12 @@ class ChatEncoder:
 
     The client gets exactly one finish reason per choice and, with `include_usage`, exactly one
     usage chunk (`choices: []`, before `[DONE]`), otherwise none.
+
+    A chunk that only ends is held until something follows it or the end is certain: where the
+    request fails after all, the client sees one finish reason, and it is `error`.
+
+    After a seam the chunks keep the first attempt's id, time, model and fingerprint, and say no
+    role. The last one before `[DONE]` tells of all seams in `x_signalbox.resumed`.
     """
 
     def __init__(self, *, include_usage: bool, trace_id: str) -> None:
@@ -221,10 +89,26 @@ class ChatEncoder:
         self._trace_id = trace_id
         self._finished: set[int] = set()
         self._last = b"{}"
-        self._usage_chunk: _Fields | None = None
+        """The first attempt's last chunk with choices."""
+        self._usage_chunk: Fields | None = None
         """The provider's last chunk with usage, without its choices."""
+        self._seams: list[Seam] = []
+        self._held = b""
+        self._sent_end = False
 
     def delta(self, delta: Delta) -> bytes:
+        """The event's bytes, as far as they may go out now."""
+        data = self._delta_after_seam(delta) if self._seams else self._as_it_came(delta)
+        if not data:
+            return b""
+        held, self._held = self._held, b""
+        only_ends = bool(delta.finish_reasons) and not (delta.content_chars or delta.opaque)
+        if only_ends:
+            self._held, data = data, b""
+        self._sent_end |= bool(held) or (bool(delta.finish_reasons) and not only_ends)
+        return held + data
+
+    def _as_it_came(self, delta: Delta) -> bytes:
         """The event's bytes; empty for a chunk without choices. Such a chunk holds usage, which
         is sent at the end, or Azure's `prompt_filter_results`, which is not sent."""
         raw = delta.raw
@@ -235,11 +119,10 @@ class ChatEncoder:
         says_usage = b'"usage"' in raw and (delta.usage is not None or b'"usage":null' not in raw)
         if not says_usage and not delta.finish_reasons:
             return sse_event(raw)
-        repeated = {index for index, _ in delta.finish_reasons} & self._finished
-        self._finished.update(index for index, _ in delta.finish_reasons)
+        repeated = self._repeated(delta)
         if not says_usage and not repeated:
             return sse_event(raw)
-        fields = _fields_decoder.decode(raw)
+        fields = read_fields(raw)
         usage = fields.get("usage")
         if usage is not None and bytes(usage) != b"null":
             if delta.usage is not None:
@@ -248,42 +131,81 @@ class ChatEncoder:
         if not delta.has_choices:
             return b""
         if repeated:
-            fields["choices"] = _without_finish_reasons(fields["choices"], repeated)
+            fields["choices"] = without_finish_reasons(fields["choices"], repeated)
         return sse_event(msgspec.json.encode(fields))
+
+    def resumed(self, seam: Seam) -> bytes:
+        """A comment that names the seam. Nothing of the stream has finished by then."""
+        self._seams.append(seam)
+        told = (
+            f"resumed at {seam.provider} {seam.model} "
+            f"after {seam.after_chars} characters ({seam.how})"
+        )
+        return sse_comment(" ".join(told.split()).encode())
 
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         """The usage chunk, where it was asked for, and the end mark.
 
         The provider's own usage object is kept and `cost` added; where the provider said nothing
-        (or `usage` is an estimate for what it could not say) the object is made of `usage`.
+        (or `usage` is an estimate for what it could not say) the object is made of `usage`. So it
+        is after a seam: the provider's covers the last attempt, `usage` all of them.
         """
         if not self._include_usage:
-            return DONE
-        chunk = self._envelope() if self._usage_chunk is None else self._usage_chunk
+            return self._held + DONE
+        reported = None if self._seams else self._usage_chunk
         known: dict[str, object] | None = None
-        if self._usage_chunk is not None and not (usage and usage.estimated):
-            known = dict(_fields_decoder.decode(self._usage_chunk["usage"]))
+        if reported is not None and not (usage and usage.estimated):
+            known = dict(read_fields(reported["usage"]))
         elif usage is not None:
             known = usage_object(usage)
         if known is not None and cost is not None:
             known["cost"] = msgspec.Raw(cost.encode())
+        chunk = self._envelope() if reported is None else reported
         last = {**chunk, "object": _CHUNK, "choices": [], "provider": provider, "usage": known}
-        return sse_event(msgspec.json.encode(last)) + DONE
+        usage_chunk = sse_event(msgspec.json.encode({**last, **self._seams_told()}))
+        return self._held + usage_chunk + DONE
 
     def error(self, error: ApiError) -> bytes:
         """One chunk with `error` at its top and `finish_reason: "error"`, then the end mark.
 
         OpenAI's SDKs raise `APIError` for any event with an `error`; a client that does not look
-        there sees a finish reason that is no success.
+        there sees a finish reason that is no success, unless another one went out with content.
         """
-        choice = {"index": 0, "delta": {}, "finish_reason": "error"}
-        chunk = {**self._envelope(), "choices": [choice], **error_body(error, self._trace_id)}
+        reason = None if self._sent_end else "error"
+        choice = {"index": 0, "delta": {}, "finish_reason": reason}
+        told = {**error_body(error, self._trace_id), **self._seams_told()}
+        chunk = {**self._envelope(), "choices": [choice], **told}
         return sse_event(msgspec.json.encode(chunk)) + DONE
 
     def answer(self, answer: Answer, provider: str, cost: str | None) -> bytes:
         return encode_answer(answer.body, provider, cost)
 
-    def _keep_usage(self, fields: _Fields, *, whole: bool) -> None:
+    def _delta_after_seam(self, delta: Delta) -> bytes:
+        """The chunk as one of the first attempt's; empty where it holds no content and no end."""
+        ends = {index for index, _ in delta.finish_reasons} - self._finished
+        if not (delta.content_chars or delta.opaque or ends):
+            return b""
+        fields = read_fields(delta.raw)
+        kept = {n: v for n, v in fields.items() if n not in _ENVELOPE and n != "usage"}
+        chunk: dict[str, object] = {**self._envelope(), **kept}
+        choices = without_finish_reasons(fields["choices"], self._repeated(delta))
+        chunk["choices"] = without_roles(choices)
+        if ends and not self._include_usage:
+            chunk |= self._seams_told()
+        return sse_event(msgspec.json.encode(chunk))
+
+    def _repeated(self, delta: Delta) -> set[int]:
+        """The choices that this chunk finishes once more; from now on it is known to finish all
+        that it does."""
+        indexes = {index for index, _ in delta.finish_reasons}
+        repeated = indexes & self._finished
+        self._finished |= indexes
+        return repeated
+
+    def _seams_told(self) -> dict[str, object]:
+        return {"x_signalbox": {"resumed": self._seams}} if self._seams else {}
+
+    def _keep_usage(self, fields: Fields, *, whole: bool) -> None:
         if whole:
             self._usage_chunk = dict(fields)
         else:
@@ -292,14 +214,6 @@ class ChatEncoder:
 
     def _envelope(self) -> dict[str, object]:
         """The top-level fields of the chunks so far; with an id of the gateway's before any."""
-        fields = _fields_decoder.decode(self._last)
+        fields = read_fields(self._last)
         known = {name: fields[name] for name in _ENVELOPE if name in fields}
         return {"id": f"chatcmpl-{self._trace_id}", **known, "object": _CHUNK}
-
-
-def _without_finish_reasons(choices: msgspec.Raw, indexes: set[int]) -> msgspec.Raw:
-    rewritten = _choices_decoder.decode(choices)
-    for choice in rewritten:
-        if (msgspec.json.decode(choice.get("index", _NULL)) or 0) in indexes:
-            choice["finish_reason"] = _NULL
-    return msgspec.Raw(msgspec.json.encode(rewritten))

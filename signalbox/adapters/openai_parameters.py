@@ -16,6 +16,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
+from signalbox.adapters.openai_prefill import PLAIN, PrefillStyle
+
 Body = Mapping[str, Any]
 
 OPENROUTER = "openrouter"
@@ -59,6 +63,8 @@ class Differences:
     """It refuses `stream_options` and reports usage in every stream by itself."""
     reasoning_apart: bool = False
     """Its `completion_tokens` leaves reasoning out."""
+    prefill: PrefillStyle | None = None
+    """How it goes on from an answer that was begun; None: not that anybody knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +157,22 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 _MEDIA = ("images in messages", "files in messages", "audio in messages", "video in messages")
 
+_PARTIAL_MODE = Differences(
+    prefill=PrefillStyle(message=MappingProxyType({"partial": True}), echoes=False)
+)
+
 DIFFERENCES: Mapping[str, Differences] = MappingProxyType(
     {
         # API reference: `top_k` is no parameter, and unknown ones are a 400.
         "openai": Differences(lacks=frozenset({"top_k"})),
-        # "OpenAI Compatibility", unsupported features: each of these is a 400.
-        "groq": Differences(lacks=frozenset({"logit_bias", "logprobs", "n", "top_k"})),
+        # "OpenAI Compatibility", unsupported features: each of these is a 400. "Assistant Message
+        # Prefilling": a last message of the assistant is gone on from.
+        "groq": Differences(
+            lacks=frozenset({"logit_bias", "logprobs", "n", "top_k"}), prefill=PLAIN
+        ),
         # Any field outside of its schema is a 422 `extra_forbidden`; it has `random_seed` and
-        # `max_tokens` for two of OpenAI's, temperatures to 1.5, and always streams usage.
+        # `max_tokens` for two of OpenAI's, temperatures to 1.5, and always streams usage. `prefix`
+        # of an assistant message: API reference; answers were seen to repeat that message.
         "mistral": Differences(
             lacks=frozenset(
                 {
@@ -179,6 +193,7 @@ DIFFERENCES: Mapping[str, Differences] = MappingProxyType(
             ),
             max_temperature=1.5,
             streams_usage_unasked=True,
+            prefill=PrefillStyle(message=MappingProxyType({"prefix": True})),
         ),
         # "OpenAI Compatibility", unsupported fields: each of these is a 400.
         "cerebras": Differences(
@@ -194,12 +209,33 @@ DIFFERENCES: Mapping[str, Differences] = MappingProxyType(
             ),
             max_temperature=1.5,
         ),
-        # API reference: content is text, and `n` is no parameter.
-        "deepseek": Differences(lacks=frozenset({"n", *_MEDIA})),
+        # API reference: content is text, and `n` is no parameter. "Chat Prefix Completion (Beta)":
+        # only under the base URL that ends in /beta.
+        "deepseek": Differences(
+            lacks=frozenset({"n", *_MEDIA}),
+            prefill=PrefillStyle(message=MappingProxyType({"prefix": True}), on_request=True),
+        ),
         # Recorded: total = prompt + completion + reasoning. Reference: `logit_bias` unsupported.
         "xai": Differences(lacks=frozenset({"logit_bias"}), reasoning_apart=True),
         # docs/openai.md, supported request fields: these are not ticked.
         "ollama": Differences(lacks=frozenset({"logit_bias", "user", "n", "tool_choice"})),
+        # "API Overview", assistant prefill: a last message of the assistant is gone on from.
+        "openrouter": Differences(prefill=PLAIN),
+        # "Partial Mode": the answer leaves the begun message out.
+        "moonshot": _PARTIAL_MODE,
+        "moonshotai": _PARTIAL_MODE,
+        # Model Studio, "Partial mode": as Moonshot's, for models that do not think.
+        "dashscope": _PARTIAL_MODE,
+        "qwen": _PARTIAL_MODE,
+        # "OpenAI-Compatible Server", extra parameters; `echo`, off unless asked for, repeats.
+        "vllm": Differences(
+            prefill=PrefillStyle(
+                body=MappingProxyType(
+                    {"continue_final_message": True, "add_generation_prompt": False}
+                ),
+                echoes=False,
+            )
+        ),
     }
 )
 _NO_DIFFERENCES = Differences()
@@ -251,8 +287,23 @@ def render() -> str:
     return _PAGE.format(
         rows="\n".join(rows),
         translations="\n".join([*renames, *temperatures]),
+        prefills="\n".join(_prefill_rows()),
         routing=", ".join(f"`{name}`" for name in sorted(OPENROUTER_ROUTING_FIELDS)),
     )
+
+
+def _prefill_rows() -> Iterable[str]:
+    for provider, differences in sorted(DIFFERENCES.items()):
+        style = differences.prefill
+        if style is not None:
+            when = "with `prefill = true`" if style.on_request else "yes"
+            fields = [f"`{name}: {_json(value)}`" for name, value in style.fields]
+            repeats = "may be" if style.echoes else "no"
+            yield f"| {provider} | {when} | {', '.join(fields) or 'none'} | {repeats} |"
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _takers(parameter: Parameter) -> str:
@@ -286,4 +337,17 @@ no provider but OpenRouter: {routing}.
 In streams the gateway itself asks for usage
 (`stream_options.include_usage`), except at Mistral, which reports it unasked and takes no
 `stream_options`.
+
+## Prefill
+
+A stream that broke after text was sent goes on from another route. A route that takes a prefill is
+given what was sent, without trailing whitespace, as a last message of the assistant, and
+`max_tokens` or `max_completion_tokens` less the tokens that this text is likely to have. A route
+that does not is asked again from the start. A route's own `prefill = true` or `false` in the
+configuration goes before this table; providers that it does not name take none that is known, and
+with `prefill = true` get that message without any other field.
+
+| provider | takes a prefill | fields added | repeated in the answer |
+|---|---|---|---|
+{prefills}
 """

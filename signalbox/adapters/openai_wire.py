@@ -3,12 +3,13 @@
 Only what decides something is declared; everything else goes through as bytes. The fields of
 OpenAI's API reference are joined by what other providers add to them: reasoning as
 `reasoning_content` (DeepSeek, xAI, z.ai) or `reasoning` (Groq, OpenRouter), content as an array
-of parts (Mistral), usage inside `x_groq` (Groq), pictures as `images` (OpenRouter).
+of parts (Mistral), usage inside `x_groq` (Groq), pictures as `images` (OpenRouter), and what
+`provider_state.py` names as state that an answer gives out.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,14 @@ class ContentPart(msgspec.Struct, gc=False):
     text: str | None = None
     thinking: str | list[TextPart] | None = None
     refusal: str | None = None
+    signature: Any = None
+    data: Any = None
+    file_id: Any = None
+    file: Any = None
+
+    @property
+    def gives_out_state(self) -> bool:
+        return bool(self.signature or self.data or self.file_id or self.file)
 
 
 class Function(msgspec.Struct, gc=False):
@@ -38,6 +47,7 @@ class Function(msgspec.Struct, gc=False):
 class ToolCall(msgspec.Struct, gc=False):
     function: Function | None = None
     custom: Function | None = None
+    extra_content: Any = None
 
 
 class Audio(msgspec.Struct, gc=False):
@@ -56,6 +66,22 @@ class Message(msgspec.Struct, gc=False):
     function_call: Function | None = None
     audio: Audio | None = None
     images: list[Any] | None = None
+    reasoning_details: Any = None
+    reasoning_opaque: Any = None
+    thinking_blocks: Any = None
+    extra_content: Any = None
+
+    @property
+    def may_give_out_state(self) -> bool:
+        return bool(
+            self.audio
+            or self.reasoning_details
+            or self.reasoning_opaque
+            or self.thinking_blocks
+            or self.extra_content
+            or (self.tool_calls and any(call.extra_content for call in self.tool_calls))
+            or (isinstance(self.content, list) and any(p.gives_out_state for p in self.content))
+        )
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -74,7 +100,9 @@ class GroqExtension(msgspec.Struct, gc=False):
 class Envelope(msgspec.Struct, gc=False):
     """A chunk or a completion, or an error in the place of one."""
 
+    id: Any = None
     choices: list[Choice] | None = None
+    container: Any = None
     usage: Any = None
     x_groq: GroqExtension | None = None
     error: Any = None
@@ -103,6 +131,10 @@ class Envelope(msgspec.Struct, gc=False):
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not JSON of the wanted shape or are nested too deep."""
 
+MOST_TOKENS = 1_000_000_000
+"""A hundred times the longest context there is. A larger count is an error of the provider's, which
+must not empty a budget or block a limit for years."""
+
 _FINISH_REASONS = {"eos": "stop"}
 """Other providers' words for OpenAI's finish reasons: `eos` is Together's."""
 
@@ -115,39 +147,71 @@ def finish_reason(choice: Choice) -> str | None:
     return _FINISH_REASONS.get(reason, reason)
 
 
-def content_chars(message: Message) -> int:
-    """Characters of content: text, reasoning, refusal, tool calls, the transcript of audio.
+class Content(NamedTuple):
+    """What a message, or the delta of one, holds. Counts are characters."""
 
-    Audio data and pictures count as one character each: they are content, but the length of
-    their base64 says nothing of their tokens, which are estimated from these characters where
-    the provider reports none.
-    """
+    text: str = ""
+    reasoning_chars: int = 0
+    other_chars: int = 0
+    """Refusal, tool calls, the transcript of audio. Audio data and pictures count as one each:
+    they are content, but the length of their base64 says nothing of their tokens, which are
+    estimated from these characters where the provider reports none."""
+    opaque: bool = False
+    """There is more than text and reasoning."""
+
+    @property
+    def chars(self) -> int:
+        return len(self.text) + self.reasoning_chars + self.other_chars
+
+
+def read_content(message: Message) -> Content:
+    """What the message says; unknown kinds of content parts are opaque and count for nothing."""
     content = message.content
-    chars = 0
-    if content:
-        chars = len(content) if isinstance(content, str) else sum(map(_part_chars, content))
+    text, reasoning, other, opaque = "", 0, 0, False
+    if isinstance(content, str):
+        text = content
+    elif content:
+        text, reasoning, other, opaque = _read_parts(content)
     if message.reasoning_content or message.reasoning:
         # Providers that send both send the same text twice.
-        chars += len(message.reasoning_content or message.reasoning or "")
-    if message.refusal:
-        chars += len(message.refusal)
-    if message.tool_calls:
-        for call in message.tool_calls:
-            chars += _function_chars(call.function) + _function_chars(call.custom)
-    if message.function_call is not None:
-        chars += _function_chars(message.function_call)
+        reasoning += len(message.reasoning_content or message.reasoning or "")
+    if (
+        message.tool_calls
+        or message.function_call
+        or message.refusal
+        or message.audio
+        or message.images
+    ):
+        other += _other_chars(message)
+        opaque = True
+    return Content(text, reasoning, other, opaque)
+
+
+def _read_parts(parts: list[ContentPart]) -> Content:
+    refusals = "".join(part.refusal or "" for part in parts)
+    return Content(
+        text="".join(part.text or "" for part in parts),
+        reasoning_chars=sum(map(_thinking_chars, parts)),
+        other_chars=len(refusals),
+        opaque=bool(refusals) or any(p.text is None and p.thinking is None for p in parts),
+    )
+
+
+def _thinking_chars(part: ContentPart) -> int:
+    thinking = part.thinking or ""
+    if isinstance(thinking, str):
+        return len(thinking)
+    return sum(len(inner.text or "") for inner in thinking)
+
+
+def _other_chars(message: Message) -> int:
+    chars = len(message.refusal or "") + len(message.images or ())
+    for call in message.tool_calls or ():
+        chars += _function_chars(call.function) + _function_chars(call.custom)
+    chars += _function_chars(message.function_call)
     if message.audio is not None:
         chars += len(message.audio.transcript or "") + bool(message.audio.data)
-    if message.images:
-        chars += len(message.images)
     return chars
-
-
-def _part_chars(part: ContentPart) -> int:
-    thinking = part.thinking or ""
-    if not isinstance(thinking, str):
-        thinking = "".join(inner.text or "" for inner in thinking)
-    return len(part.text or "") + len(thinking) + len(part.refusal or "")
 
 
 def _function_chars(function: Function | None) -> int:
@@ -208,6 +272,7 @@ def _details(reported: dict[str, object], name: str) -> dict[str, object]:
 
 
 def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    """A number of tokens; None where it is none that can be believed."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
         return None
     return value

@@ -40,6 +40,9 @@ class Answer:
     finish_reason: str | None
     """The first choice's finish reason, in OpenAI's words."""
     usage: Usage | None
+    id: str | None = None
+    made: tuple[str, ...] = ()
+    """What it gives out that only this provider will understand: ids, encrypted reasoning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,18 @@ class Delta:
     finish_reasons: tuple[tuple[int, str], ...] = ()
     """(choice index, reason) for every finish reason in this event."""
     usage: Usage | None = None
+    text: str = ""
+    """The text of the first choice that is in `content_chars`."""
+    reasoning_chars: int = 0
+    """Characters of the first choice's reasoning text that are in `content_chars`."""
+    opaque: bool = False
+    """It holds content that another route could not go on from: a tool call, a refusal, audio."""
     has_choices: bool = True
     """False for a chunk without choices (usage alone, Azure's first chunk)."""
+    id: str | None = None
+    """The answer's."""
+    made: tuple[str, ...] = ()
+    """As `Answer.made`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,19 @@ class StreamDecoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Seam:
+    """Where another attempt goes on with a stream that broke."""
+
+    provider: str
+    model: str
+    """The route's name for the model."""
+    how: str
+    """`prefill`, `splice` or `restart`."""
+    after_chars: int
+    """Characters of text that the client had been sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class RateLimits:
     """What an answer's headers say about the key's limits. None: not said.
 
@@ -105,9 +131,31 @@ class Adapter(Protocol):
     dialect: str
 
     def build(
-        self, request: Request, route: Route, base_url: str, key: Secret | None
+        self,
+        request: Request,
+        route: Route,
+        base_url: str,
+        key: Secret | None,
+        *,
+        prefill: str | None = None,
     ) -> WireRequest:
-        """The wire request. Raises `UnsupportedParameter` where the route cannot carry a field."""
+        """The wire request. Raises `UnsupportedParameter` where the route cannot carry a field.
+
+        `prefill` is the beginning of the answer, which the model is to go on from; its trailing
+        whitespace is left out.
+        """
+        ...
+
+    def prefills(self, route: Route) -> bool:
+        """Whether the route is believed to take a `prefill`."""
+        ...
+
+    def echoes_prefill(self, route: Route) -> bool:
+        """Whether an answer may repeat the `prefill` before it goes on from it."""
+        ...
+
+    def retold(self, delta: Delta, text: str) -> Delta:
+        """The delta with `text` for its text and without reasoning; all else as it was."""
         ...
 
     def decode_answer(self, body: bytes) -> Answer | Failure:

@@ -43,7 +43,12 @@ _data_dir = click.option(
 
 def located(command: Command) -> Command:
     """Adds `--config` and `--data-dir`."""
-    return _config(_data_dir(command))
+    return configured(_data_dir(command))
+
+
+def configured(command: Command) -> Command:
+    """Adds `--config`, for commands that keep nothing."""
+    return _config(command)
 
 
 def environment() -> Mapping[str, str]:
@@ -78,32 +83,33 @@ def database_file(settings: Settings, data_dir: Path) -> Path:
 
 
 @contextmanager
-def opened_store(settings: Settings, data_dir: Path) -> Iterator[Store]:
-    """The store, open; trouble with it ends the command."""
+def opened_store(settings: Settings, data_dir: Path, code: int = FAILED) -> Iterator[Store]:
+    """The store, open; trouble with it ends the command with the exit code `code`."""
     database_file(settings, data_dir)
     try:
         make_private(data_dir)
     except OSError as error:
-        fail(f"the data directory {data_dir} cannot be made: {error.strerror}")
+        fail(f"the data directory {data_dir} cannot be made: {error.strerror}", code)
     try:
         store = open_store(settings.storage.database, data_dir)
     except StoreUnavailable as error:
-        fail(str(error))
+        fail(str(error), code)
     try:
         yield store
     except StoreUnavailable as error:
-        fail(str(error))
+        fail(str(error), code)
     finally:
         store.close()
 
 
 @contextmanager
-def existing_store(settings: Settings, data_dir: Path) -> Iterator[Store]:
+def existing_store(settings: Settings, data_dir: Path, code: int = FAILED) -> Iterator[Store]:
     """As `opened_store`, for commands that have nothing to do where there is no database yet."""
     path = database_file(settings, data_dir)
     if not path.exists():
-        fail(f"there is no database {path} yet; --data-dir or --config may name another place")
-    with opened_store(settings, data_dir) as store:
+        where = "--data-dir or --config may name another place"
+        fail(f"there is no database {path} yet; {where}", code)
+    with opened_store(settings, data_dir, code) as store:
         yield store
 
 

@@ -12,9 +12,11 @@ from signalbox import __version__
 COMMANDS = {
     "serve": "signalbox.cli.serve",
     "check": "signalbox.cli.check",
+    "explain": "signalbox.cli.explain",
     "keys": "signalbox.cli.keys",
     "admin-token": "signalbox.cli.admin_token",
     "trace": "signalbox.cli.trace",
+    "replay": "signalbox.cli.replay",
     "diagram": "signalbox.cli.diagram",
     "simulate": "signalbox.cli.simulate",
 }

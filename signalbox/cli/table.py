@@ -7,6 +7,11 @@ from collections.abc import Iterable, Sequence
 import click
 
 
+def printable(text: str) -> str:
+    """What others have said must not steer the terminal."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints columns as wide as their widest cell."""
     lines = [header, *rows]

@@ -7,13 +7,13 @@ and diagrams hold no data and are open.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from quart import Response, has_request_context, jsonify, redirect, request, websocket
 from quart_trio import QuartTrio
 
 from signalbox.actors.ports import Workers
+from signalbox.actors.readiness import Readiness
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.errors import StoreUnavailable
 from signalbox.http import auth
@@ -33,9 +33,6 @@ DIAGRAMS = {
 }
 """A file's extension → the format as `render` names it, and its content type."""
 
-Readiness = Callable[[], Awaitable[list[str]]]
-"""The reasons why the gateway is not ready; empty when it is."""
-
 
 def add_admin_routes(
     app: QuartTrio,
@@ -44,7 +41,7 @@ def add_admin_routes(
     store: Store,
     readers: Workers,
     hub: TraceHub,
-    not_ready: Readiness,
+    readiness: Readiness,
 ) -> None:
     """Adds the routes to `app`. `readers` run the store's reads."""
 
@@ -54,9 +51,10 @@ def add_admin_routes(
 
     @app.get("/readyz")
     async def readyz() -> tuple[Response, int]:
-        reasons = await not_ready()
-        status = "not ready" if reasons else "ready"
-        return jsonify(status=status, reasons=reasons), 503 if reasons else 200
+        seen = await readiness.look()
+        status = "not ready" if seen.reasons else "ready"
+        answer = jsonify(status=status, reasons=seen.reasons, degraded=seen.degraded)
+        return answer, 503 if seen.reasons else 200
 
     @app.get("/diagrams/<machine>.<extension>")
     async def diagram(machine: str, extension: str) -> Any:

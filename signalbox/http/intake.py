@@ -12,15 +12,26 @@ from typing import Any
 
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
-from signalbox.adapters.openai_door import BadRequest, read_chat_body
+from signalbox.adapters.openai_body import BadRequest, read_chat_body
 from signalbox.adapters.openai_parameters import OPENROUTER
-from signalbox.config import Settings
+from signalbox.config import STRATEGY_SUFFIXES, Settings
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError, header_text
-from signalbox.http.extensions import HEADER, BadExtension, parse_extra
+from signalbox.http.callers_keys import keys_by_provider, without_callers_keys
+from signalbox.http.conversation import conversation_digest
+from signalbox.http.extension_fields import BadExtension
+from signalbox.http.extensions import HEADER, parse_extra
 from signalbox.machines.decisions import refusal
 from signalbox.machines.plan import RequestPlan
-from signalbox.types import Extra, ModelPlan, Request, RetryPolicy, Timeouts
+from signalbox.types import (
+    Extra,
+    Midstream,
+    ModelPlan,
+    ProviderPreferences,
+    Request,
+    RetryPolicy,
+    Timeouts,
+)
 
 DOOR = "openai.chat"
 BYTES_PER_TOKEN = 4
@@ -40,6 +51,8 @@ class Intake:
     plan: RequestPlan
     payloads: str
     """`full`, `redacted` or `off`."""
+    recorded_body: bytes
+    """The body for the trace: as it came, but for the caller's keys."""
 
 
 def take_in(
@@ -56,14 +69,18 @@ def take_in(
     """`headers` by lower-case name; `received_at` is Unix time in seconds."""
     try:
         body = read_chat_body(data)
-        extra = parse_extra(body.pop("extra", None), headers.get(HEADER))
+        recorded_body = without_callers_keys(data, body)
+        extra = parse_extra(body.pop("extra", None), headers.get(HEADER), body)
+        conversation = conversation_digest(key.id, body, headers)
+        chain = _resolve_chain(models, key, body, extra)
+        byok = keys_by_provider(extra.byok, chain.models[0], settings.providers)
     except BadRequest as error:
         raise RequestError(refusal("invalid_value", str(error), error.param)) from None
     except BadExtension as error:
         raise RequestError(error.error) from None
-    chain = _resolve_chain(models, key, body, extra)
     requested = chain.models[0]
     _refuse_foreign_features(body, chain.models)
+    _take_out_own_words(body)
     timeouts = requested.timeouts or settings.timeouts
     stream = body.get("stream") is True
     tightened = _tighten(timeouts, extra, _sdk_patience(headers, stream=stream))
@@ -83,13 +100,16 @@ def take_in(
         labels=_labels(headers),
         prompt_tokens=-(-len(data) // BYTES_PER_TOKEN),
         output_tokens=_likely_answer(body),
+        conversation=conversation,
+        byok=byok,
     )
     plan = RequestPlan(
         models=chain.models,
         stream=request.stream,
+        asked_fallbacks=extra.fallback_models,
         context_fallbacks=chain.context_fallbacks,
         content_fallbacks=chain.content_fallbacks,
-        preferences=extra.provider,
+        preferences=_preferences(extra, body["model"], requested),
         strategy=settings.routing.strategy,
         retry=_retry(settings.retry, extra),
         retry_overridden=extra.retry is not None,
@@ -97,9 +117,13 @@ def take_in(
         timeouts_tightened=tightened != timeouts,
         prompt_tokens=request.prompt_tokens,
         output_tokens=request.output_tokens,
+        midstream=extra.midstream if _can_go_on(request) else Midstream.ERROR,
+        hedge=stream and extra.hedge,
+        hedge_after=extra.hedge_after if stream else None,
         config_version=config_version,
     )
-    return Intake(request, plan, _payload_mode(settings.traces.payloads, extra))
+    payloads = _payload_mode(settings.traces.payloads, extra)
+    return Intake(request, plan, payloads, recorded_body)
 
 
 def _resolve_chain(
@@ -115,7 +139,9 @@ def _resolve_chain(
     if isinstance(chain, UnknownModel):
         _refuse_foreign_features(body, ())
         first = isinstance(models.resolve(name), UnknownModel)
-        raise RequestError(unknown_model(chain, "model" if first else "extra.fallback_models"))
+        raise RequestError(
+            unknown_model(chain, "model" if first else _fallbacks_field(body, extra))
+        )
     for asked in (name, *extra.fallback_models):
         if not may_call(models, key, asked):
             raise RequestError(_not_allowed(asked))
@@ -125,6 +151,11 @@ def _resolve_chain(
             for plans in (chain.models, chain.context_fallbacks, chain.content_fallbacks)
         )
     )
+
+
+def _fallbacks_field(body: Mapping[str, Any], extra: Extra) -> str:
+    """Where the client wrote its fallback models."""
+    return "models" if body.get("models") == [*extra.fallback_models] else "extra.fallback_models"
 
 
 def may_call(models: ModelTable, key: GatewayKey, name: str) -> bool:
@@ -178,6 +209,37 @@ def _refuse_foreign_features(body: Mapping[str, Any], chain: tuple[ModelPlan, ..
             message = f"{what} works only where every route of the request is OpenRouter's."
             param = "plugins" if what == "plugins" else "model"
             raise RequestError(refusal("unsupported_parameter", message, param))
+
+
+def _preferences(extra: Extra, name: str, model: ModelPlan) -> ProviderPreferences:
+    """The client's; a strategy suffix of the model's name is one (`:nitro` is `sort: throughput`).
+
+    A declared model or alias may end like a suffix without meaning it.
+    """
+    wish = STRATEGY_SUFFIXES.get(name.rpartition(":")[2])
+    if wish is None or model.strategy is not wish or extra.provider.strategy is not None:
+        return extra.provider
+    return replace(extra.provider, strategy=wish)
+
+
+def _take_out_own_words(body: dict[str, Any]) -> None:
+    """What names models and providers as this gateway does would mean nothing at OpenRouter."""
+    for name in ("models", "route"):
+        body.pop(name, None)
+    if isinstance(body.get("provider"), str):
+        del body["provider"]
+
+
+def _can_go_on(request: Request) -> bool:
+    """Whether another route could go on with the stream after a break: one choice of plain text."""
+    body = request.body
+    return (
+        request.stream
+        and body.get("n") in (None, 1)
+        and body.get("response_format") in (None, {"type": "text"})
+        and body.get("logprobs") is not True
+        and body.get("modalities") in (None, [], ["text"])
+    )
 
 
 def _includes_usage(body: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
-"""The doors of OpenAI's dialect: chat completions and the list of models. A plain ASGI application.
+"""The doors of OpenAI's dialect: chat completions, what would become of one, the list of models.
 
-It stands beside Quart, not on it, because these paths carry the traffic. One request is served by
-one nursery: the runner, a watcher that sees the client leave, and the loop that ships what the
-runner hands over.
+A plain ASGI application. It stands beside Quart, not on it, because these paths carry the traffic.
+One request is served by one nursery: the runner, a watcher that sees the client leave, and the loop
+that ships what the runner hands over.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ from signalbox.http.asgi import (
     send_whole,
 )
 from signalbox.http.cors import Cors
-from signalbox.http.intake import take_in
+from signalbox.http.explain_api import explained, random_of
+from signalbox.http.intake import Intake, take_in
 from signalbox.http.models_api import model_answer, models_answer
+from signalbox.http.state_pins import pin_to_state
 from signalbox.machines.decisions import OWN_FAULT
 from signalbox.persistence.gateway_keys import key_digest
 
@@ -131,6 +133,8 @@ class ModelDoors:
         key = self._authenticate(exchange)
         if door.endpoint == paths.CHAT:
             await self._chat(exchange, key)
+        elif door.endpoint == paths.EXPLAIN:
+            await self._explain(exchange, key)
         elif door.endpoint == paths.MODELS:
             everything = _asks_for_all(exchange.scope)
             await _json(exchange, models_answer(self._models, key, everything=everything))
@@ -153,7 +157,8 @@ class ModelDoors:
 
     # ── chat completions ──────────────────────────────────────────────────────────────────────
 
-    async def _chat(self, exchange: _Exchange, key: GatewayKey) -> None:
+    async def _take_in(self, exchange: _Exchange, key: GatewayKey) -> Intake:
+        """What the client asks for, and where state pins it to."""
         server = self._settings.server
         received_at = self._services.wall_clock()
         data = await read_body(
@@ -172,6 +177,10 @@ class ModelDoors:
             request_id=exchange.trace_id,
             received_at=received_at,
         )
+        return await pin_to_state(intake, self._services.provider_state)
+
+    async def _chat(self, exchange: _Exchange, key: GatewayKey) -> None:
+        intake = await self._take_in(exchange, key)
         encoder = ChatEncoder(
             include_usage=intake.request.include_usage, trace_id=exchange.trace_id
         )
@@ -184,7 +193,7 @@ class ModelDoors:
             self._services,
             pieces_in,
             intake.payloads,
-            body=data,
+            body=intake.recorded_body,
         )
         async with trio.open_nursery() as nursery:
             watcher = trio.CancelScope()
@@ -237,6 +246,19 @@ class ModelDoors:
         if not exchange.started:
             exchange.started = True
             await send_head(exchange.send, 200, (*STREAM_HEADERS, *exchange.common, *headers))
+
+    async def _explain(self, exchange: _Exchange, key: GatewayKey) -> None:
+        services = self._services
+        intake = await self._take_in(exchange, key)
+        random = random_of(_query(exchange.scope), otherwise=services.rng.random())
+        answer = await explained(
+            services,
+            intake,
+            at=trio.current_time(),
+            unix_time=services.wall_clock(),
+            random=random,
+        )
+        await _json(exchange, answer)
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────
 

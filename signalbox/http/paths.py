@@ -8,6 +8,7 @@ from urllib.parse import unquote
 CHAT = "chat/completions"
 MODELS = "models"
 MODEL = "models/{id}"
+EXPLAIN = "explain"
 
 UNBUILT = (
     "completions",
@@ -26,7 +27,6 @@ UNBUILT = (
     "assistants",
     "threads",
     "vector_stores",
-    "explain",
     "generation",
     "key",
     "credits",
@@ -36,7 +36,12 @@ UNBUILT = (
 )
 """First parts of paths that belong to model APIs and that this version does not serve."""
 
-METHODS = {CHAT: ("POST",), MODELS: ("GET", "HEAD"), MODEL: ("GET", "HEAD")}
+METHODS = {
+    CHAT: ("POST",),
+    EXPLAIN: ("POST",),
+    MODELS: ("GET", "HEAD"),
+    MODEL: ("GET", "HEAD"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ def find_door(raw_path: bytes) -> Door | None:
         return Door(CHAT)
     if path == MODELS:
         return Door(MODELS)
+    if path in (EXPLAIN, f"api/v1/{EXPLAIN}"):
+        return Door(EXPLAIN)
     if path.startswith(MODELS + "/"):
         return Door(MODEL, model=path.removeprefix(MODELS + "/"))
     if versioned or any(path == name or path.startswith(name + "/") for name in UNBUILT):

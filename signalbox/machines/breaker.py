@@ -158,6 +158,19 @@ def ended(breaker: Breaker, number: int, said: Verdict, now: float) -> Breaker:
     return _enter(breaker, BreakerEvent.FAILED, counted)
 
 
+def shown(breaker: Breaker, now: float) -> tuple[BreakerState, float | None]:
+    """The state as others see it, and when an open one lets the next probe through.
+
+    While a probe is out the breaker is shown as open: nobody else should come.
+    """
+    breaker = at_time(breaker, now)
+    if breaker.state is BreakerState.OPEN:
+        return BreakerState.OPEN, breaker.reopens_at
+    if breaker.state is BreakerState.HALF_OPEN and not breaker.probes.vacant(now):
+        return BreakerState.OPEN, breaker.probes.vacant_at
+    return breaker.state, None
+
+
 def _probe_ended(breaker: Breaker, number: int, said: Verdict, now: float) -> Breaker:
     if said is Verdict.UP:
         return _enter(breaker, BreakerEvent.PROBE_SUCCEEDED, Breaker())

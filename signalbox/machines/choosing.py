@@ -7,12 +7,15 @@ from dataclasses import replace
 
 from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
 from signalbox.machines import facts as f
-from signalbox.machines.commands import AcquireLease, AwaitKey, OpenUpstream, SurveyRoutes
-from signalbox.machines.decisions import final_error, refusal
+from signalbox.machines import hedging
+from signalbox.machines.clocks import clocks_for
+from signalbox.machines.commands import AwaitKey, OpenUpstream, SurveyRoutes
+from signalbox.machines.decisions import broken_stream, final_error, refusal
 from signalbox.machines.lifecycle import Event, State
+from signalbox.machines.rescue import resume_on
 from signalbox.machines.selection import Load, no_room, rank
-from signalbox.machines.state import RequestState, Turn, Wait
-from signalbox.types import ModelPlan, Route
+from signalbox.machines.state import RequestState, Running, Turn, Wait
+from signalbox.types import Midstream, ModelPlan, Route
 
 
 def on_survey(turn: Turn, fact: f.RoutesSurveyed) -> None:
@@ -26,7 +29,12 @@ def on_survey(turn: Turn, fact: f.RoutesSurveyed) -> None:
         at=fact.at,
         random=fact.random,
         spent=state.spent,
+        tried=state.called,
+        pin=plan.pin,
     )
+    if state.lifecycle is State.EXECUTING:
+        hedging.on_survey(turn, ranking.ranked, may_hedge=fact.may_hedge)
+        return
     turn.state = replace(state, alternatives=ranking.ranked, excluded=ranking.excluded)
     _lease_best(turn, fact.at)
 
@@ -36,34 +44,50 @@ def _lease_best(turn: Turn, at: float) -> None:
     if state.calls_used_up or not state.alternatives:
         _leave_model(turn, at)
         return
-    turn.do(
-        AcquireLease(
-            attempt=state.attempt + 1,
-            route=state.alternatives[0].route,
-            exclude_keys=state.keys_done_with(state.alternatives[0].route),
-        )
-    )
+    best = state.alternatives[0].candidate
+    turn.do(state.next_lease(best.route, best.warm))
 
 
 def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
     state = turn.state
+    if state.lifecycle is State.EXECUTING:
+        hedging.on_lease(turn, fact)
+        return
+    candidate = None
     if state.lifecycle is State.RETRYING:
-        event, route, reason = Event.BACKOFF_ELAPSED, state.route, ""
+        assert state.current is not None, "a backoff without a call"
+        event, route, reason = Event.BACKOFF_ELAPSED, state.current.route, ""
+        resume = state.current.resume
     else:
         best = state.alternatives[0]
         event, route, reason = Event.ROUTE_SELECTED, best.route, best.reason
-    assert route is not None, "a lease was granted that nobody asked for"
-    turn.state = replace(state, attempt=fact.attempt, route=route, key_id=fact.key_id)
+        candidate = best.candidate
+        resume = resume_on(state, candidate)
+    call = Running(fact.attempt, route, fact.key_id, resume, fact.callers_own)
+    turn.state = replace(state, attempt=fact.attempt, current=call, backing_off=False)
     turn.move(event, reason)
-    turn.do(OpenUpstream(fact.attempt, route))
+    turn.do(
+        OpenUpstream(
+            fact.attempt,
+            route,
+            clocks_for(turn.state, fact.at),
+            resume,
+            retry=state.backing_off,
+        )
+    )
+    hedging.watch(turn, candidate)
 
 
 def on_denial(turn: Turn, fact: f.LeaseDenied) -> None:
     state = turn.state
+    if state.lifecycle is State.EXECUTING:
+        hedging.on_denial(turn)
+        return
     if state.lifecycle is State.RETRYING:
         assert state.route is not None
+        turn.state = replace(state, backing_off=False)
         if fact.available_at is None:
-            turn.state = replace(state, spent=state.spent | {state.route.id})
+            turn.state = replace(turn.state, spent=state.spent | {state.route.id})
         turn.move(Event.ROUTE_FAILED, f"no key has room: {fact.reason}")
         turn.do(SurveyRoutes(state.model.routes))
         return
@@ -92,7 +116,9 @@ def _leave_model(turn: Turn, at: float) -> None:
         _take_next_model(turn, state.models_left[0], state.models_left[1:])
     elif wait := _best_wait(state, own, at) or _best_wait(state, state.waits, at):
         _wait_for_key(turn, wait, at)
-    elif all(report.kind is FailureKind.UNSUPPORTED_PARAMETER for report in reports):
+    elif state.broken is None and all(
+        report.kind is FailureKind.UNSUPPORTED_PARAMETER for report in reports
+    ):
         turn.move(Event.REFUSED, _why_excluded(state))
         turn.fail(_uncarried(state))
     else:
@@ -108,11 +134,12 @@ def _wait_for_key(turn: Turn, wait: Wait, at: float) -> None:
         return
     until = _patience(state, at)
     retries = state.retries
-    if any(report.attempt is not None and _is_of(report, wait.route) for report in state.reports):
+    if wait.route.id in state.called:
         retries = (*retries, wait.route.id)
     turn.state = replace(state, wait_until=until, retries=retries)
     turn.move(Event.KEY_AWAITED, f"{wait.route.id} has room in {wait.available_at - at:.3f} s")
-    turn.do(AwaitKey(wait.route, until - at, state.keys_done_with(wait.route)))
+    done_with = state.keys_done_with(wait.route)
+    turn.do(AwaitKey(wait.route, until - at, done_with, state.plan.only_key))
 
 
 def _patience(state: RequestState, at: float) -> float:
@@ -129,13 +156,12 @@ def _best_wait(state: RequestState, waits: Sequence[Wait], at: float) -> Wait | 
 def _waits_of_model(state: RequestState) -> tuple[Wait, ...]:
     """The routes of this model whose keys will have room."""
     allowed = state.retry_policy.attempts
-    tried = {report.provider + ":" + report.model for report in state.reports if report.attempt}
     return tuple(
         Wait(
             state.model,
             excluded.route,
             excluded.available_at,
-            again=excluded.route.id not in tried
+            again=excluded.route.id not in state.called
             or state.retries.count(excluded.route.id) < allowed,
         )
         for excluded in state.excluded
@@ -155,6 +181,7 @@ def _reports_of_exclusions(state: RequestState) -> tuple[AttemptReport, ...]:
         )
         for excluded in state.excluded
         if excluded.kind is not None
+        and excluded.route.id not in state.called
         and not any(
             _is_of(report, excluded.route) and report.kind is excluded.kind
             for report in state.reports
@@ -172,25 +199,34 @@ def _why_excluded(state: RequestState) -> str:
 
 def _take_next_model(turn: Turn, model: ModelPlan, left: tuple[ModelPlan, ...]) -> None:
     turn.state = replace(
-        turn.state, model=model, models_left=left, route=None, alternatives=(), excluded=()
+        turn.state, model=model, models_left=left, current=None, alternatives=(), excluded=()
     )
     turn.move(Event.NEXT_MODEL_CHOSEN)
     turn.do(SurveyRoutes(model.routes))
 
 
 def exhausted(turn: Turn, at: float) -> None:
+    """Nothing is left to try."""
     state = turn.state
-    soonest = min((wait.available_at for wait in state.waits), default=None)
-    retry_after = None if soonest is None else max(soonest - at, 0.0)
+    times = [wait.available_at for wait in state.waits]
+    if not times and state.told_to_wait_until is not None:
+        times = [state.told_to_wait_until]
+    retry_after = max(min(times) - at, 0.0) if times else None
+    turn.charge_delivered("broken")
     turn.move(Event.FALLBACKS_EXHAUSTED)
-    turn.fail(final_error(state.reports, retry_after))
+    if state.broken is not None:
+        turn.fail(broken_stream(state.broken.words, state.reports))
+    else:
+        turn.fail(final_error(state.reports, retry_after))
 
 
 def next_model_after(turn: Turn, failure: Failure, at: float) -> None:
     state = turn.state
     turn.move(Event.MODEL_FAILED, f"{failure.kind}: {failure.message}")
     left = state.models_left
-    if failure.kind is FailureKind.CONTENT_POLICY:
+    if state.broken is not None and state.plan.midstream is Midstream.SAME_MODEL:
+        left = ()
+    elif failure.kind is FailureKind.CONTENT_POLICY:
         left = _first(state.plan.content_fallbacks, left, state)
     else:
         left = tuple(
@@ -232,6 +268,6 @@ def _uncarried(state: RequestState) -> ApiError:
     if state.reports:
         first = state.reports[0]
         return refusal("unsupported_parameter", first.message, first.param, state.reports)
-    return refusal(
-        "invalid_value", f"No route fits the request: {_why_excluded(state)}", "extra.provider"
-    )
+    wishes = [excluded.param for excluded in state.excluded if excluded.param is not None]
+    param = wishes[0] if len(set(wishes)) == 1 else "provider"
+    return refusal("invalid_value", f"No route fits the request: {_why_excluded(state)}", param)

@@ -11,12 +11,24 @@ from enum import StrEnum
 
 from signalbox.errors import ApiError, Failure
 from signalbox.machines.lifecycle import Event, State
-from signalbox.types import Route
+from signalbox.types import Route, Timeouts
 
 
 class Timer(StrEnum):
     DEADLINE = "deadline"
     BACKOFF = "backoff"
+    HEDGE = "hedge"
+
+
+class Resume(StrEnum):
+    """How an attempt goes on with an answer that another one began."""
+
+    PREFILL = "prefill"
+    """What was sent is given to the model as the beginning of its answer."""
+    SPLICE = "splice"
+    """It answers from the start; what was already sent is recognised and left out."""
+    RESTART = "restart"
+    """It answers from the start; no text was sent yet, only reasoning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,11 @@ class AcquireLease(Command):
     attempt: int
     route: Route
     exclude_keys: frozenset[str] = frozenset()
+    prefer_key: str | None = None
+    """The key whose prompt cache is warm, or that made what the request refers to: it is taken
+    where it has room at all."""
+    only_key: str | None = None
+    """The only key that will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +85,17 @@ class AwaitKey(Command):
     route: Route
     delay: float
     exclude_keys: frozenset[str] = frozenset()
+    only_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StartTimer(Command):
     timer: Timer
     delay: float
+    attempt: int | None = None
+    """The attempt that it watches, where it watches one."""
+    route: Route | None = None
+    """The route that is called again after a backoff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +104,20 @@ class OpenUpstream(Command):
 
     attempt: int
     route: Route
+    timeouts: Timeouts
+    resume: Resume | None = None
+    hedge: bool = False
+    """It runs beside another attempt, out of the budget of hedges."""
+    retry: bool = False
+    """The same route again, out of its retry budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitAnswer(Command):
-    """Let the attempt's content through to the client, as it comes."""
+    """Let the attempt's content through to the client, as it comes.
+
+    In a stream that another attempt began, this is the seam.
+    """
 
     attempt: int
 

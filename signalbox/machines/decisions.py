@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from signalbox.errors import ApiError, AttemptReport, FailureKind
+from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
+from signalbox.machines.facts import SHARED_STATE
 
 LONGEST_USEFUL_WAIT = 60.0
 """Seconds. SDKs sleep as long as `retry-after` says; a longer wait helps no caller."""
@@ -42,7 +43,8 @@ VERDICTS: Mapping[FailureKind, Verdict] = {
     FailureKind.QUOTA_EXHAUSTED: Verdict(Step.NEXT_KEY),
     FailureKind.KEY_REJECTED: Verdict(Step.NEXT_KEY),
     FailureKind.MODEL_FORBIDDEN: Verdict(Step.NEXT_KEY, alert=True),
-    FailureKind.MODEL_UNKNOWN: Verdict(Step.NEXT_ROUTE, alert=True),
+    # Some providers say 404 of a model that only this key may not use.
+    FailureKind.MODEL_UNKNOWN: Verdict(Step.NEXT_KEY, alert=True),
     # A bigger request fails again with every key of the same tier, at once or later.
     FailureKind.REQUEST_TOO_LARGE_FOR_QUOTA: Verdict(Step.NEXT_ROUTE),
     FailureKind.UNSUPPORTED_PARAMETER: Verdict(Step.NEXT_ROUTE),
@@ -59,12 +61,35 @@ VERDICTS: Mapping[FailureKind, Verdict] = {
     FailureKind.STREAM_ERROR: Verdict(Step.RETRY_ROUTE),
     FailureKind.EMPTY_ANSWER: Verdict(Step.RETRY_ROUTE),
     FailureKind.TRUNCATED: Verdict(Step.RETRY_ROUTE),
+    # It is no fault of the route: another one may tell the same words.
+    FailureKind.SPLICE_MISMATCH: Verdict(Step.NEXT_ROUTE),
     FailureKind.CONTEXT_LENGTH: Verdict(Step.NEXT_MODEL),
     FailureKind.CONTENT_POLICY: Verdict(Step.NEXT_MODEL),
     FailureKind.INVALID_REQUEST: Verdict(Step.REFUSE),
     FailureKind.INTERNAL: Verdict(Step.NEXT_ROUTE, alert=True),
 }
 """Every kind of failure before the first content; a test holds the table complete."""
+
+CALLERS_KEY_VERDICTS: Mapping[FailureKind, Verdict] = {
+    # The caller brought the key, and nobody else can mend it.
+    FailureKind.KEY_REJECTED: Verdict(Step.REFUSE),
+    # For this provider there is no other key to go on with.
+    FailureKind.RATE_LIMITED: Verdict(Step.NEXT_ROUTE),
+    FailureKind.QUOTA_EXHAUSTED: Verdict(Step.NEXT_ROUTE),
+    FailureKind.MODEL_FORBIDDEN: Verdict(Step.NEXT_ROUTE),
+    FailureKind.MODEL_UNKNOWN: Verdict(Step.NEXT_ROUTE),
+}
+"""What is otherwise where the key came with the request."""
+
+KEY_IS_AT_FAULT = frozenset(
+    {
+        FailureKind.KEY_REJECTED,
+        FailureKind.QUOTA_EXHAUSTED,
+        FailureKind.MODEL_FORBIDDEN,
+        FailureKind.MODEL_UNKNOWN,
+    }
+)
+"""Failures after which the same key would fail again, however long one waits."""
 
 TIMEOUTS = frozenset(
     {
@@ -79,11 +104,16 @@ BAD_ANSWERS = frozenset(
 )
 
 
-def verdict(kind: FailureKind, retry_after: float | None) -> Verdict:
-    """The table, and the one rule beside it: who is told to wait moves on at once."""
+def verdict(kind: FailureKind, retry_after: float | None, *, callers_own: bool = False) -> Verdict:
+    """The table, and the one rule beside it: who is told to wait moves on at once.
+
+    `callers_own`: the call was made with a key that came with the request, and there is no other.
+    """
+    if callers_own and kind in CALLERS_KEY_VERDICTS:
+        return CALLERS_KEY_VERDICTS[kind]
     found = VERDICTS[kind]
     if found.step is Step.RETRY_ROUTE and retry_after is not None:
-        return Verdict(Step.NEXT_KEY, found.alert)
+        return Verdict(Step.NEXT_ROUTE if callers_own else Step.NEXT_KEY, found.alert)
     return found
 
 
@@ -150,6 +180,21 @@ def refusal(
     )
 
 
+def refusal_after(failure: Failure, attempts: tuple[AttemptReport, ...]) -> ApiError:
+    """What the client is told of a failure that is its own to mend."""
+    if failure.kind is not FailureKind.KEY_REJECTED:
+        return refusal("invalid_value", failure.message, failure.param, attempts)
+    return ApiError(
+        status=401,
+        type="invalid_request_error",
+        code="invalid_api_key",
+        message=f"The provider refuses the key that came with the request: {failure.message}",
+        param="extra.byok",
+        should_retry=False,
+        attempts=attempts,
+    )
+
+
 def _rate_limited(
     attempts: tuple[AttemptReport, ...], kinds: set[FailureKind], retry_after: float | None
 ) -> ApiError:
@@ -180,6 +225,15 @@ def _summary(attempts: tuple[AttemptReport, ...]) -> str:
 
 def rejection(kind: str, message: str, retry_after: float | None) -> ApiError:
     """The gateway's own limiter refused; `kind` is what there is too much of."""
+    if kind == SHARED_STATE:
+        return ApiError(
+            status=503,
+            type="server_error",
+            code="shared_state_unavailable",
+            message=message,
+            retry_after=retry_after,
+            should_retry=True,
+        )
     useful = retry_after is not None and retry_after <= LONGEST_USEFUL_WAIT
     return ApiError(
         status=429,

@@ -247,13 +247,13 @@ _KEY = Layout(
         Track(
             "cooling",
             "cooling",
-            ("rate_limited",),
+            ("rate_limited", "suspected"),
             ((380, 110), (380, 90), (420, 90), (420, 110)),
         ),
         Track(
             "half_open",
             "half_open",
-            ("probe_started", "probe_abandoned"),
+            ("probe_started", "probe_abandoned", "suspected"),
             ((764, 110), (764, 90), (804, 90), (804, 110)),
         ),
         Track(
@@ -270,10 +270,9 @@ _KEY = Layout(
         ),
         Track(
             "active",
-            "evicted",
-            ("rejected",),
-            ((90, 154), (90, 268), (690, 268)),
-            Line.DANGER,
+            "half_open",
+            ("suspected",),
+            ((90, 154), (90, 304), (940, 304), (940, 132), (824, 132)),
         ),
         Track(
             "cooling",
@@ -288,13 +287,15 @@ _KEY = Layout(
     labels=(
         Label("rate_limited", 245, 124, "middle", source="active"),
         Label("cooldown_elapsed", 580, 124, "middle", source="cooling"),
+        Label("suspected", 400, 66, "middle", source="cooling"),
         Label("rate_limited", 400, 82, "middle", source="cooling"),
+        Label("suspected", 784, 50, "middle", source="half_open"),
         Label("probe_started", 784, 66, "middle"),
         Label("probe_abandoned", 784, 82, "middle"),
         Label("probe_succeeded", 400, 32, "middle"),
         Label("probe_failed", 576, 182, "middle"),
         Label("rate_limited", 576, 206, "middle", source="half_open"),
-        Label("rejected", 98, 206, source="active"),
+        Label("suspected", 98, 206, source="active"),
         Label("rejected", 392, 206, "end", source="cooling"),
         Label("rejected", 752, 222, "end", source="half_open"),
         Label("cooldown_elapsed", 808, 206, source="evicted"),

@@ -21,6 +21,16 @@ class BreakerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of the measurements in a sliding window."""
+
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
 class RouteHealth:
     """What is known of a route's recent past. None: nothing measured yet."""
 
@@ -28,7 +38,15 @@ class RouteHealth:
     """0 to 1, exponentially weighted."""
     first_token: float | None = None
     """Seconds to the first content, exponentially weighted."""
+    first_token_percentiles: Percentiles | None = None
     tokens_per_second: float | None = None
+    tokens_per_second_percentiles: Percentiles | None = None
+    recent_attempts: int = 0
+    """Attempts in the sliding window that said anything of the route."""
+    recent_faults: int = 0
+    """Those of them that failed through the provider's fault."""
+    measured_at: float | None = None
+    """When an attempt last said anything of the route."""
     last_outage_at: float | None = None
     """When an attempt last failed through the provider's fault."""
     samples: int = 0
@@ -64,6 +82,16 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True)
+class Warmth:
+    """A route that the request's conversation used last: the provider has its prompt cached."""
+
+    key_id: str
+    """The key it was used with."""
+    tokens: int
+    """How many of the prompt's tokens are likely to be read from the cache."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A route as it stood when it was looked at."""
 
@@ -72,6 +100,11 @@ class Candidate:
     headroom: Headroom
     unsupported: tuple[str, ...] = ()
     """Fields with meaning that the route cannot carry."""
+    warm: Warmth | None = None
+    prefill: bool = False
+    """Whether it goes on from an assistant message that was begun."""
+    callers_own: bool = False
+    """The caller brought a key for its provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +117,9 @@ class RequestAdmitted(Fact):
     """The limiter let the request in."""
 
 
+SHARED_STATE = "shared_state"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRejected(Fact):
     """The limiter refused."""
@@ -91,7 +127,8 @@ class RequestRejected(Fact):
     scope: str
     """Whose limit: `global` or `key`."""
     kind: str
-    """What of: `requests`, `tokens` or `concurrency`."""
+    """What of: `requests`, `tokens` or `concurrency`; `SHARED_STATE`: nobody can tell, as the
+    limits are shared and cannot be asked."""
     message: str
     retry_after: float | None
     """Seconds until there is room; None: no waiting helps."""
@@ -103,6 +140,8 @@ class RoutesSurveyed(Fact):
 
     candidates: tuple[Candidate, ...]
     random: float
+    may_hedge: bool = False
+    """Whether the budget of all requests has room for one more hedge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +149,8 @@ class LeaseGranted(Fact):
     attempt: int
     key_id: str
     key_label: str
+    callers_own: bool = False
+    """The key came with the request; it is not one of the gateway's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +170,20 @@ class KeyWaitEnded(Fact):
 @dataclass(frozen=True, slots=True)
 class TimerFired(Fact):
     timer: str
+    attempt: int | None = None
+    """The attempt that the timer watched, where it watched one."""
+    breaker: BreakerState = BreakerState.CLOSED
+    """Of the route that a backoff was for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the client has been sent of the answer, by all attempts together. In characters."""
+
+    text: int = 0
+    reasoning: int = 0
+    resumable: bool = True
+    """False once something was sent that another route cannot go on from, a tool call for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +202,9 @@ class UpstreamEnded(Fact):
     content_chars: int
     random: float
     """In [0, 1), for the backoff where the answer turns out to be a failure."""
+    may_retry: bool = True
+    """Whether the route's retry budget has room."""
+    delivered: Delivered = Delivered()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +214,9 @@ class UpstreamFailed(Fact):
     attempt: int
     failure: Failure
     random: float
+    may_retry: bool = True
+    """Whether the route's retry budget has room."""
+    delivered: Delivered = Delivered()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ Rules that the table states:
 * When the time is over the key is half-open: one request probes it. What the provider answers that
   request decides; an end that says nothing of the key (a lost connection, a cancelled client, a
   500) frees the probe's place for the next.
-* An answer about the key or its account evicts it and alerts. An evicted key is probed again after
-  `EVICTION`, so a topped-up account heals without a restart; a probe that is rejected evicts again
-  without a second alert.
+* An answer about the key or its account makes it suspect: it is half-open at once, or stays cooling
+  until its deadline. Only a probe's success clears it. A second such answer, to whichever attempt,
+  evicts it and alerts: one answer may be the provider's own mistake.
+* An evicted key is probed again after `EVICTION`, so a topped-up account heals without a restart; a
+  probe that is rejected evicts again without a second alert.
 * Answers of attempts that were sent before an eviction arrive late and are ignored, by name.
 """
 
@@ -56,7 +58,8 @@ class KeyMachine(StateMachine):
     probe_succeeded = half_open.to(active)
     probe_failed = half_open.to(cooling)
     probe_abandoned = half_open.to(half_open)
-    rejected = evicted.from_(active, cooling, half_open)
+    suspected = active.to(half_open) | cooling.to(cooling) | half_open.to(half_open)
+    rejected = evicted.from_(cooling, half_open)
 
 
 class KeyPhase(StrEnum):
@@ -77,6 +80,7 @@ class KeyEvent(StrEnum):
     PROBE_SUCCEEDED = "probe_succeeded"
     PROBE_FAILED = "probe_failed"
     PROBE_ABANDONED = "probe_abandoned"
+    SUSPECTED = "suspected"
     REJECTED = "rejected"
 
 
@@ -94,6 +98,9 @@ IGNORED = frozenset(
 REJECTS_KEY = frozenset({FailureKind.KEY_REJECTED, FailureKind.QUOTA_EXHAUSTED})
 """Answers about the key itself or its account."""
 
+PARKS_MODEL = frozenset({FailureKind.MODEL_FORBIDDEN, FailureKind.MODEL_UNKNOWN})
+"""Answers about a model, which another key of the same provider may be given all the same."""
+
 _OBEYS_RETRY_AFTER = frozenset({FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
 """Failures that are not the key's, but cool it down where the provider says how long to wait."""
 
@@ -105,9 +112,40 @@ class KeyState:
     """When a cooling or evicted key becomes half-open."""
     strikes: int = 0
     """Cooldowns since the key last proved itself; the backoff grows with them."""
+    suspect: bool = False
+    """It was rejected since it last proved itself: the next time evicts it."""
     evictions: int = 0
-    """Rejections since the key last proved itself; the first one is worth an alert."""
+    """Evictions since the key last proved itself; the first one is worth an alert."""
     probes: Probes = field(default_factory=Probes)
+
+
+class Verdict(StrEnum):
+    """What the end of an attempt says of its key."""
+
+    PROVED = "proved"
+    NOTHING = "nothing"
+    LIMITED = "limited"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    verdict: Verdict
+    wait: float | None = None
+    """Seconds that the provider asked for; None where it did not, or not in earnest."""
+
+
+def finding(failure: Failure | None, *, cancelled: bool = False) -> Finding:
+    """`cancelled`: the gateway ended the attempt, so that it proves nothing."""
+    if failure is None:
+        return Finding(Verdict.NOTHING if cancelled else Verdict.PROVED)
+    wait = _stated(failure)
+    if failure.kind in REJECTS_KEY:
+        return Finding(Verdict.REJECTED, wait)
+    patience = failure.kind in _OBEYS_RETRY_AFTER and wait is not None
+    if patience or failure.kind is FailureKind.RATE_LIMITED:
+        return Finding(Verdict.LIMITED, wait)
+    return Finding(Verdict.NOTHING)
 
 
 def at_time(key: KeyState, now: float) -> KeyState:
@@ -132,42 +170,37 @@ def leased(key: KeyState, number: int, now: float) -> KeyState:
     return key
 
 
-def answered(
-    key: KeyState, number: int, failure: Failure | None, now: float, *, cancelled: bool = False
-) -> KeyState:
-    """Attempt `number` is over. `cancelled`: the gateway ended it, so it proves nothing."""
+def answered(key: KeyState, number: int, found: Finding, now: float) -> KeyState:
+    """Attempt `number` is over."""
     probe = number in key.probes.open
-    if failure is not None and failure.kind in REJECTS_KEY:
-        return _rejected(key, failure, now)
-    if failure is not None and _cools_down(failure):
-        return _cooled(key, failure, now, probe=probe)
+    if found.verdict is Verdict.REJECTED:
+        return _rejected(key, number, found, now)
+    if found.verdict is Verdict.LIMITED:
+        return _cooled(key, found, now, probe=probe)
     if not probe:
         return key
-    if failure is not None or cancelled:
+    if found.verdict is Verdict.NOTHING:
         freed = replace(key, probes=key.probes.abandoned(number))
         return _enter(key, KeyEvent.PROBE_ABANDONED, freed)
     return _enter(key, KeyEvent.PROBE_SUCCEEDED, KeyState())
 
 
-def _cools_down(failure: Failure) -> bool:
-    if failure.kind is FailureKind.RATE_LIMITED:
-        return True
-    return failure.kind in _OBEYS_RETRY_AFTER and _stated(failure) is not None
-
-
-def _cooled(key: KeyState, failure: Failure, now: float, *, probe: bool) -> KeyState:
+def _cooled(key: KeyState, found: Finding, now: float, *, probe: bool) -> KeyState:
     # Many requests meet the same limit at once: only the first of them makes the next wait longer.
     strikes = key.strikes + (key.phase is not KeyPhase.COOLING)
     growing = capped_exponential(BASE_COOLDOWN, 2.0, MAX_COOLDOWN, strikes)
-    stated = _stated(failure)
     # A probe that fails has waited as long as it was told, and that was too short.
-    delay = growing if stated is None else max(stated, growing) if probe else stated
+    delay = growing if found.wait is None else max(found.wait, growing) if probe else found.wait
     cooled = replace(key, until=max(key.until, now + delay), strikes=strikes, probes=Probes())
     return _enter(key, KeyEvent.PROBE_FAILED if probe else KeyEvent.RATE_LIMITED, cooled)
 
 
-def _rejected(key: KeyState, failure: Failure, now: float) -> KeyState:
-    delay = max(EVICTION, _stated(failure) or 0.0)
+def _rejected(key: KeyState, number: int, found: Finding, now: float) -> KeyState:
+    if not key.suspect:
+        # The wait that was asked for counts from the confirmation: a dead key is to be told of now.
+        probes = key.probes.abandoned(number) if number in key.probes.open else key.probes
+        return _enter(key, KeyEvent.SUSPECTED, replace(key, suspect=True, probes=probes))
+    delay = max(EVICTION, found.wait or 0.0)
     evicted = replace(
         key, until=max(key.until, now + delay), evictions=key.evictions + 1, probes=Probes()
     )

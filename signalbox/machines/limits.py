@@ -22,9 +22,12 @@ LONGEST_BELIEF = 600.0
 """Seconds for which a provider's header is believed. A misread reset must not park a key for a day;
 asking again costs one 429 whose Retry-After then sets the cooldown."""
 
-_TOLERANCE = 1e-3
-"""Of one unit. Costs are whole, so this admits nothing more over the bound; it lets in a request
-that comes back exactly when it was told to, in spite of rounding."""
+TOLERANCE = 1e-3
+"""Of one unit, over the burst: it lets in a request that comes back exactly when it was told to, in
+spite of rounding. It does not add up, since what it lets in counts in full."""
+
+CONCURRENCY_RETRY = 1.0
+"""Seconds to wait for a place: nobody can say when a request under way will end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def gcra(state: Bucket, now: float, cost: float, rate_per_s: float, burst: float
 
     The Generic Cell Rate Algorithm as a continuous-state leaky bucket (ITU-T Recommendation I.371,
     annex A): the bucket drains at `rate_per_s` and holds `burst`. In any window of w seconds at
-    most burst + rate_per_s × w units are allowed.
+    most burst + rate_per_s × w units are allowed, give or take `TOLERANCE`: the bucket is never
+    fuller than the burst, and all that was allowed in the window is in it but for what drained.
     """
     return _take(state, now, cost, rate_per_s, burst, hold=False)
 
@@ -74,7 +78,11 @@ def gcra(state: Bucket, now: float, cost: float, rate_per_s: float, burst: float
 def reserve(
     state: Bucket, now: float, cost: float, rate_per_s: float, burst: float
 ) -> GcraDecision:
-    """As `gcra`, but the cost is an estimate: it is held until `reconcile` says what it was."""
+    """As `gcra`, but the cost is an estimate: it is held until `reconcile` says what it was.
+
+    The bound is the same for what is used, counted when it is settled, but for what goes beyond
+    the reservations.
+    """
     return _take(state, now, cost, rate_per_s, burst, hold=True)
 
 
@@ -90,7 +98,7 @@ def _take(
 ) -> GcraDecision:
     after = before = state.drained(now, rate_per_s)
     excess = before.level + before.held + cost - burst
-    allowed = excess <= _TOLERANCE
+    allowed = excess <= TOLERANCE
     if allowed and hold:
         after = Bucket(before.level, before.held + cost, before.at)
     elif allowed:
@@ -106,7 +114,7 @@ def _take(
         state=after,
         allowed=allowed,
         retry_after=retry_after,
-        remaining=max(0, math.floor(burst - filled + _TOLERANCE)),
+        remaining=max(0, math.floor(burst - filled + TOLERANCE)),
         reset_after=_seconds(filled, rate_per_s),
     )
 
@@ -159,17 +167,17 @@ class SlidingWindow:
             self.tokens -= gone.tokens
             gone.at = -math.inf
 
-    def count(self, now: float, tokens: int) -> Entry:
-        """Counts one request with its expected tokens, whether or not there is room."""
+    def count(self, now: float, tokens: int, requests: int = 1) -> Entry:
+        """Counts requests with their expected tokens, whether or not there is room."""
         self.slide(now)
-        self.requests += 1
+        self.requests += requests
         self.tokens += tokens
         if len(self._entries) < self._max_entries:
-            self._entries.append(Entry(now, 1, tokens))
+            self._entries.append(Entry(now, requests, tokens))
         else:
             newest = self._entries[-1]
             newest.at = now
-            newest.requests += 1
+            newest.requests += requests
             newest.tokens += tokens
         return self._entries[-1]
 

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from signalbox.types import ModelPlan, ProviderPreferences, RetryPolicy, Strategy, Timeouts
+from signalbox.types import (
+    Midstream,
+    ModelPlan,
+    ProviderPreferences,
+    RetryPolicy,
+    Strategy,
+    Timeouts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """State at a provider that the request refers to: the route and the key that made it."""
+
+    field: str
+    """The request's field that refers to it."""
+    route_id: str
+    key_id: str
+    required: bool
+    """Nobody else can serve the request. Otherwise others can, though not as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +33,8 @@ class RequestPlan:
     models: tuple[ModelPlan, ...]
     """The requested model, then its fallbacks, in order."""
     stream: bool
+    asked_fallbacks: tuple[str, ...] = ()
+    """The fallbacks that the request itself named, in its words; they replace the model's own."""
     context_fallbacks: tuple[ModelPlan, ...] = ()
     """Tried before the rest of the chain when a prompt is too long for the model."""
     content_fallbacks: tuple[ModelPlan, ...] = ()
@@ -30,6 +51,12 @@ class RequestPlan:
     a deadline is no worse for it."""
     prompt_tokens: int = 0
     output_tokens: int = 0
+    midstream: Midstream = Midstream.ERROR
+    """What a broken stream may do; `ERROR` also where its answer cannot be gone on with."""
+    hedge: bool = False
+    hedge_after: float | None = None
+    """Seconds; None: the route's own 95th percentile."""
+    pin: Pin | None = None
     config_version: str = ""
 
     def retry_policy(self, model: ModelPlan) -> RetryPolicy:
@@ -37,5 +64,41 @@ class RequestPlan:
             return self.retry
         return model.retry
 
+    @property
+    def only_key(self) -> str | None:
+        """The one key that may be used, where a pin says so."""
+        return self.pin.key_id if self.pin is not None and self.pin.required else None
+
+    def pinned_to(self, pin: Pin) -> RequestPlan:
+        """With the models alone that have the pin's route; nothing of it leads elsewhere.
+
+        Without any model where none has the route.
+        """
+
+        def having(models: tuple[ModelPlan, ...]) -> tuple[ModelPlan, ...]:
+            return tuple(
+                model for model in models if any(route.id == pin.route_id for route in model.routes)
+            )
+
+        context, content = having(self.context_fallbacks), having(self.content_fallbacks)
+        return replace(
+            self,
+            models=having(self.models) or context or content,
+            context_fallbacks=context,
+            content_fallbacks=content,
+            midstream=Midstream.ERROR,
+            hedge=False,
+            pin=pin,
+        )
+
     def strategy_for(self, model: ModelPlan) -> Strategy:
         return self.preferences.strategy or model.strategy or self.strategy
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPlanned:
+    """How a trace begins: what the request's machine was started with."""
+
+    at: float
+    """The monotonic clock of the process that recorded it, in seconds, as in every fact."""
+    plan: RequestPlan

@@ -9,9 +9,9 @@ PATIENCE = 30.0
 """Seconds. A probe's result is known when its answer ends; a long stream must not keep everyone
 else away for its whole length, so after this another probe may start beside it."""
 
-_MAX_OPEN = 16
-"""Eight minutes of probes that have not answered, more than a request lives on average; the result
-of an older one is not waited for."""
+MAX_OPEN = 32
+"""Sixteen minutes of probes that have not answered, longer than any request lives by default (ten
+minutes): were it shorter, what is always that slow would never be known to work again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Probes:
         return now >= self.vacant_at
 
     def started(self, number: int, now: float) -> Probes:
-        return Probes((*self.open, number)[-_MAX_OPEN:], now + PATIENCE)
+        return Probes((*self.open, number)[-MAX_OPEN:], now + PATIENCE)
 
     def abandoned(self, number: int) -> Probes:
         """The probe ended and proved nothing. Its place is free if it was the newest."""

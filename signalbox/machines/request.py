@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
+from signalbox.errors import ApiError, Failure, FailureKind
 from signalbox.machines import facts as f
+from signalbox.machines import hedging, rescue
 from signalbox.machines.choosing import (
     exhausted,
     next_model_after,
@@ -21,12 +22,12 @@ from signalbox.machines.choosing import (
     on_survey,
 )
 from signalbox.machines.commands import (
-    AcquireLease,
     AdmitRequest,
     CommitAnswer,
     FinishRequest,
     RaiseAlert,
     RecordCharge,
+    Resume,
     SendEnd,
     SettleAttempt,
     StartTimer,
@@ -36,10 +37,10 @@ from signalbox.machines.commands import (
 from signalbox.machines.decisions import (
     CLIENT_GONE,
     CONTENT_EXPLAINS_ITSELF,
+    KEY_IS_AT_FAULT,
     OWN_FAULT,
     Step,
-    broken_stream,
-    refusal,
+    refusal_after,
     rejection,
     too_late,
     verdict,
@@ -47,13 +48,7 @@ from signalbox.machines.decisions import (
 from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.retry import backoff_delay
-from signalbox.machines.state import Decision, RequestState, Turn
-from signalbox.types import Route
-
-KEY_IS_AT_FAULT = frozenset(
-    {FailureKind.KEY_REJECTED, FailureKind.QUOTA_EXHAUSTED, FailureKind.MODEL_FORBIDDEN}
-)
-"""Failures after which the same key would fail again, however long one waits."""
+from signalbox.machines.state import Decision, RequestState, Running, Turn
 
 
 def start(plan: RequestPlan, at: float) -> Decision:
@@ -97,12 +92,11 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
                 turn.state = replace(state, wait_until=fact.at)
             turn.do(SurveyRoutes(state.model.routes))
         case f.ContentArrived():
-            turn.move(Event.FIRST_TOKEN_RECEIVED)
-            turn.do(CommitAnswer(fact.attempt))
+            _on_content(turn, fact)
         case f.UpstreamEnded():
             _on_end(turn, fact)
         case f.UpstreamFailed():
-            _on_failure(turn, fact.failure, fact.at, fact.random)
+            _on_failure(turn, fact.failure, fact)
         case f.ChargeRecorded():
             streaming = state.lifecycle is State.STREAMING
             turn.do(SendEnd(fact.attempt))
@@ -122,93 +116,121 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
 
 def _about_another_attempt(state: RequestState, fact: f.Fact) -> bool:
     attempt = getattr(fact, "attempt", None)
-    if attempt is None:
+    if attempt is None or isinstance(fact, f.TimerFired):
         return False
     if isinstance(fact, f.LeaseGranted | f.LeaseDenied):
         return bool(attempt != state.attempt + 1)
-    return bool(attempt != state.attempt)
+    calls = (state.current, state.hedge)
+    return not any(call is not None and call.attempt == attempt for call in calls)
+
+
+def _on_content(turn: Turn, fact: f.ContentArrived) -> None:
+    hedging.drop_loser(turn, fact.attempt)
+    turn.state = replace(turn.state, committed=fact.attempt)
+    call = turn.state.current
+    resume = call.resume if call is not None else None
+    turn.move(Event.FIRST_TOKEN_RECEIVED, f"goes on by {resume}" if resume else "")
+    turn.do(CommitAnswer(fact.attempt))
 
 
 def _on_end(turn: Turn, fact: f.UpstreamEnded) -> None:
+    resumed = turn.state.broken is not None
     if fact.finish_reason is None:
         failure = Failure(FailureKind.TRUNCATED, "the answer ended without a finish reason")
-    elif fact.content_chars == 0 and fact.finish_reason not in CONTENT_EXPLAINS_ITSELF:
+    elif (
+        fact.content_chars == 0
+        and not resumed
+        and fact.finish_reason not in CONTENT_EXPLAINS_ITSELF
+    ):
         failure = Failure(
             FailureKind.EMPTY_ANSWER, f"no content, finish reason {fact.finish_reason!r}"
         )
     else:
+        hedging.drop_loser(turn, fact.attempt)
         turn.state = replace(turn.state, charging=True)
-        reason = "answered" if fact.content_chars else "no_content"
+        reason = "answered" if fact.content_chars or resumed else "no_content"
         turn.do(SettleAttempt(fact.attempt), RecordCharge(fact.attempt, reason))
         return
-    _on_failure(turn, failure, fact.at, fact.random)
+    _on_failure(turn, failure, fact)
 
 
-def _on_failure(turn: Turn, failure: Failure, at: float, random: float) -> None:
-    state = turn.state
-    route = state.route
-    assert route is not None, "an attempt failed that was never started"
-    report = AttemptReport(
-        provider=route.provider,
-        model=route.model,
-        kind=failure.kind,
-        message=failure.message,
-        attempt=state.attempt,
-        status=failure.status,
-        param=failure.param,
-    )
-    turn.state = replace(state, reports=(*state.reports, report))
-    turn.do(SettleAttempt(state.attempt, failure=failure))
-    ruling = verdict(failure.kind, failure.retry_after)
+def _on_failure(turn: Turn, failure: Failure, fact: f.UpstreamEnded | f.UpstreamFailed) -> None:
+    calls = (turn.state.current, turn.state.hedge)
+    [call] = [call for call in calls if call is not None and call.attempt == fact.attempt]
+    turn.note(failure, call)
+    turn.do(SettleAttempt(call.attempt, failure=failure))
+    if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after is not None:
+        _remember_to_wait(turn, fact.at + failure.retry_after)
+    ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
     if ruling.alert:
-        turn.do(RaiseAlert(f"{route.id}, key {state.key_id}: {failure.kind}: {failure.message}"))
-    if state.lifecycle is State.STREAMING:
-        turn.do(RecordCharge(state.attempt, "broken"))
-        turn.move(Event.STREAM_BROKEN, failure.message)
-        turn.fail(broken_stream(failure.message, turn.state.reports))
-    elif ruling.step is Step.REFUSE:
-        turn.move(Event.REFUSED, failure.message)
-        turn.fail(refusal("invalid_value", failure.message, failure.param, turn.state.reports))
-    elif state.calls_used_up:
+        where = f"{call.route.id}, key {call.key_id}"
+        turn.do(RaiseAlert(f"{where}: {failure.kind}: {failure.message}"))
+    if turn.state.lifecycle is State.STREAMING:
+        rescue.on_break(turn, call, failure, fact.delivered)
+    elif ruling.step is Step.REFUSE and call.resume is None:
+        _refuse(turn, call, failure)
+    elif turn.state.hedge is not None:
+        hedging.drop_failed(turn, call, failure)
+    elif turn.state.calls_used_up:
         turn.move(Event.MODEL_FAILED, "the request has used up its upstream calls")
-        exhausted(turn, at)
+        exhausted(turn, fact.at)
+    elif call.resume is Resume.PREFILL and failure.kind in rescue.REFUSES_PREFILL:
+        rescue.prefill_refused(turn, call, failure)
     elif ruling.step is Step.RETRY_ROUTE:
-        _retry_route(turn, route, failure, at, random)
+        _retry_route(turn, call, failure, fact)
     elif ruling.step is Step.NEXT_KEY:
-        _next_key(turn, route, failure)
+        _next_key(turn, call, failure)
     elif ruling.step is Step.NEXT_MODEL:
-        next_model_after(turn, failure, at)
+        next_model_after(turn, failure, fact.at)
     else:
-        _next_route(turn, route, failure)
+        _next_route(turn, call, failure)
 
 
-def _retry_route(turn: Turn, route: Route, failure: Failure, at: float, random: float) -> None:
-    state = turn.state
+def _remember_to_wait(turn: Turn, until: float) -> None:
+    known = turn.state.told_to_wait_until
+    turn.state = replace(
+        turn.state, told_to_wait_until=until if known is None else min(known, until)
+    )
+
+
+def _refuse(turn: Turn, call: Running, failure: Failure) -> None:
+    hedge, current = turn.state.hedge, turn.state.current
+    if hedge is not None and current is not None:
+        other = hedge if call.attempt == current.attempt else current
+        turn.do(SettleAttempt(other.attempt, cancelled=True))
+    turn.move(Event.REFUSED, failure.message, about=call)
+    turn.fail(refusal_after(failure, turn.state.reports))
+
+
+def _retry_route(
+    turn: Turn, call: Running, failure: Failure, fact: f.UpstreamEnded | f.UpstreamFailed
+) -> None:
+    state, route = turn.state, call.route
     policy = state.retry_policy
     used = state.retries.count(route.id)
-    delay = backoff_delay(policy, used + 1, random)
-    if used >= policy.attempts or at + delay >= state.deadline_at:
-        _next_route(turn, route, failure)
+    delay = backoff_delay(policy, used + 1, fact.random)
+    in_time = fact.at + delay < state.deadline_at
+    if used >= policy.attempts or not in_time or not fact.may_retry:
+        _next_route(turn, call, failure)
         return
-    turn.state = replace(state, retries=(*state.retries, route.id))
+    turn.state = replace(state, retries=(*state.retries, route.id), backing_off=True)
     turn.move(Event.ATTEMPT_FAILED, f"{failure.kind}: again in {delay:.3f} s")
-    turn.do(StartTimer(Timer.BACKOFF, delay))
+    turn.do(StartTimer(Timer.BACKOFF, delay, route=route))
 
 
-def _next_key(turn: Turn, route: Route, failure: Failure) -> None:
+def _next_key(turn: Turn, call: Running, failure: Failure) -> None:
     """Another key is another chance at once; it does not count as a retry of the route."""
     state = turn.state
     if failure.kind in KEY_IS_AT_FAULT:
-        assert state.key_id is not None, "an attempt without a key"
-        burnt = state.burnt | {(route.id, state.key_id)}
-        state = turn.state = replace(state, burnt=burnt)
+        state = replace(state, burnt=state.burnt | {(call.route.id, call.key_id)})
+        turn.state = state
     turn.move(Event.ATTEMPT_FAILED, f"{failure.kind}: another key")
-    turn.do(AcquireLease(state.attempt + 1, route, state.keys_done_with(route)))
+    turn.do(state.next_lease(call.route))
 
 
-def _next_route(turn: Turn, route: Route, failure: Failure) -> None:
+def _next_route(turn: Turn, call: Running, failure: Failure) -> None:
     state = turn.state
-    turn.state = replace(state, spent=state.spent | {route.id})
+    turn.state = replace(state, spent=state.spent | {call.route.id})
     turn.move(Event.ROUTE_FAILED, f"{failure.kind}: {failure.message}")
     turn.do(SurveyRoutes(state.model.routes))
 
@@ -224,10 +246,23 @@ def _on_timer(turn: Turn, fact: f.TimerFired) -> None:
                 too_late(state.plan.timeouts.total, state.reports),
             )
         case Timer.BACKOFF:
-            assert state.route is not None, "a backoff without a route"
-            turn.do(AcquireLease(state.attempt + 1, state.route, state.keys_done_with(state.route)))
+            _on_backoff(turn, fact.breaker)
+        case Timer.HEDGE:
+            hedging.on_late(turn, fact.attempt)
         case _:
             raise ValueError(f"no such timer: {fact.timer}")
+
+
+def _on_backoff(turn: Turn, breaker: f.BreakerState) -> None:
+    """Other requests may have learnt meanwhile that the route is down."""
+    state = turn.state
+    assert state.route is not None, "a backoff without a route"
+    if breaker is f.BreakerState.OPEN:
+        turn.state = replace(state, backing_off=False)
+        turn.move(Event.ROUTE_FAILED, "its circuit breaker opened")
+        turn.do(SurveyRoutes(state.model.routes))
+    else:
+        turn.do(state.next_lease(state.route))
 
 
 def _on_charge_failure(turn: Turn, fact: f.ChargeFailed) -> None:
@@ -242,15 +277,13 @@ def _charge_alert(fact: f.ChargeFailed) -> RaiseAlert:
 
 
 def _abort(turn: Turn, event: Event, charge_reason: str, error: ApiError) -> None:
-    """Ends the request from outside: the attempt under way is dropped, what was delivered counts.
+    """Ends the request from outside: the attempts under way are dropped, what was delivered counts.
 
     An answer whose charge is being recorded was delivered as far as the gateway is concerned, and
     is not charged again (the ledger holds one row a request).
     """
-    state = turn.state
-    if state.lifecycle in (State.EXECUTING, State.STREAMING) and not state.charging:
-        turn.do(SettleAttempt(state.attempt, cancelled=True))
-        if state.lifecycle is State.STREAMING:
-            turn.do(RecordCharge(state.attempt, charge_reason))
+    for call in turn.state.running:
+        turn.do(SettleAttempt(call.attempt, cancelled=True))
+    turn.charge_delivered(charge_reason)
     turn.move(event)
     turn.fail(error)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from signalbox.errors import ApiError, AttemptReport
-from signalbox.machines.commands import Command, FinishRequest, RecordTransition, SendError
+from signalbox.errors import ApiError, AttemptReport, Failure
+from signalbox.machines.commands import (
+    AcquireLease,
+    Command,
+    FinishRequest,
+    RecordCharge,
+    RecordTransition,
+    Resume,
+    SendError,
+)
+from signalbox.machines.facts import Delivered, Warmth
 from signalbox.machines.lifecycle import Event, State, advance
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.selection import Excluded, Ranked
@@ -27,6 +36,27 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """One upstream call: under way, or the last one that was."""
+
+    attempt: int
+    route: Route
+    key_id: str
+    resume: Resume | None = None
+    callers_own: bool = False
+    """On a key that came with the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The client's stream broke after content."""
+
+    delivered: Delivered
+    words: str
+    """What broke it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestState:
     """All that the next decision depends on, besides the fact."""
 
@@ -36,9 +66,11 @@ class RequestState:
     models_left: tuple[ModelPlan, ...]
     lifecycle: State = State.PENDING
     attempt: int = 0
-    """The number of upstream calls so far; the current one's number."""
-    route: Route | None = None
-    key_id: str | None = None
+    """The number of upstream calls so far."""
+    current: Running | None = None
+    """The call that the request follows; between two calls the one that failed last."""
+    hedge: Running | None = None
+    """A second call beside it, until one of the two is dropped."""
     alternatives: tuple[Ranked, ...] = ()
     """The last survey's ranking, from the route that is asked for a lease now."""
     excluded: tuple[Excluded, ...] = ()
@@ -47,14 +79,28 @@ class RequestState:
     """Ids of the routes that this request is done with."""
     burnt: frozenset[tuple[str, str]] = frozenset()
     """(route id, key id): keys that this request is done with on a route."""
+    no_prefill: frozenset[str] = frozenset()
+    """Ids of the routes that refused an answer that was begun."""
     retries: tuple[str, ...] = ()
     """One route id for each retry that was used on it."""
+    backing_off: bool = False
+    """The call that comes next is such a retry, not a try with another key."""
     reports: tuple[AttemptReport, ...] = ()
     waits: tuple[Wait, ...] = ()
     wait_until: float | None = None
     """When the patience for rate-limited keys ends; None: nothing was waited for yet."""
+    told_to_wait_until: float | None = None
+    """The earliest time that a rate-limited answer named."""
+    committed: int | None = None
+    """The last attempt whose content went to the client."""
+    broken: Break | None = None
+    """The last break of the client's stream; None: it never broke."""
     charging: bool = False
     """The answer is whole, its attempt is settled, and its charge is being recorded."""
+
+    @property
+    def route(self) -> Route | None:
+        return self.current.route if self.current is not None else None
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -64,8 +110,41 @@ class RequestState:
     def calls_used_up(self) -> bool:
         return self.attempt >= self.retry_policy.max_attempts_total
 
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """The calls under way."""
+        if self.charging or self.lifecycle not in (State.EXECUTING, State.STREAMING):
+            return ()
+        return tuple(each for each in (self.current, self.hedge) if each is not None)
+
+    @property
+    def called(self) -> frozenset[str]:
+        """Ids of the routes that a call was made to."""
+        failed = (report for report in self.reports if report.attempt is not None)
+        return frozenset(
+            {f"{report.provider}:{report.model}" for report in failed}
+            | {call.route.id for call in self.running}
+        )
+
     def keys_done_with(self, route: Route) -> frozenset[str]:
         return frozenset(key for route_id, key in self.burnt if route_id == route.id)
+
+    def next_lease(self, route: Route, warm: Warmth | None = None) -> AcquireLease:
+        """For the next call, on a key that the request may still use.
+
+        A key that made what the request refers to goes before one whose prompt cache is warm.
+        """
+        done_with, pin = self.keys_done_with(route), self.plan.pin
+        preferred = warm.key_id if warm is not None else None
+        if pin is not None and pin.route_id == route.id:
+            preferred = pin.key_id
+        return AcquireLease(
+            attempt=self.attempt + 1,
+            route=route,
+            exclude_keys=done_with,
+            prefer_key=None if preferred in done_with else preferred,
+            only_key=self.plan.only_key,
+        )
 
 
 @dataclass(slots=True)
@@ -75,18 +154,19 @@ class Turn:
     state: RequestState
     commands: list[Command] = field(default_factory=list)
 
-    def move(self, event: Event, reason: str = "") -> None:
+    def move(self, event: Event, reason: str = "", about: Running | None = None) -> None:
+        """`about`: the call that it is about, where that is not the current one."""
         state = self.state
         target = advance(state.lifecycle, event)
-        route = state.route
+        call = about or state.current
         self.commands.append(
             RecordTransition(
                 event=event,
                 source=state.lifecycle,
                 target=target,
-                attempt=state.attempt or None,
-                provider=route.provider if route else None,
-                model=route.model if route else state.model.name,
+                attempt=call.attempt if call else None,
+                provider=call.route.provider if call else None,
+                model=call.route.model if call else state.model.name,
                 reason=reason,
             )
         )
@@ -95,8 +175,26 @@ class Turn:
     def do(self, *commands: Command) -> None:
         self.commands.extend(commands)
 
+    def note(self, failure: Failure, call: Running) -> None:
+        """Keeps what an error will tell of the call."""
+        report = AttemptReport(
+            provider=call.route.provider,
+            model=call.route.model,
+            kind=failure.kind,
+            message=failure.message,
+            attempt=call.attempt,
+            status=failure.status,
+            param=failure.param,
+        )
+        self.state = replace(self.state, reports=(*self.state.reports, report))
+
     def done(self) -> Decision:
         return self.state, tuple(self.commands)
 
     def fail(self, error: ApiError) -> None:
         self.do(SendError(error), FinishRequest(self.state.lifecycle, error))
+
+    def charge_delivered(self, reason: str) -> None:
+        """What went to the client is charged, however the request ends; nothing twice."""
+        if self.state.committed is not None and not self.state.charging:
+            self.do(RecordCharge(self.state.committed, reason))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from signalbox.errors import SignalboxError
@@ -56,6 +57,16 @@ def new_gateway_key(
         models=models,
     )
     return Secret(text), record
+
+
+def covers(models: Sequence[str], model: str) -> bool:
+    """Whether a key with this list may call the model: `vendor/*` is every model of that prefix.
+
+    An empty list allows every model.
+    """
+    return not models or any(
+        model == name or (name.endswith("*") and model.startswith(name[:-1])) for name in models
+    )
 
 
 def is_token(text: str) -> bool:

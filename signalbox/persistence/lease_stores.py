@@ -15,8 +15,20 @@ from enum import StrEnum
 from typing import Protocol
 
 from signalbox.adapters.protocol import RateLimits
-from signalbox.errors import Failure
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines.facts import Headroom
+
+PROBE_POLL = 1.0
+"""Seconds after which a request that found a key under test looks again."""
+
+NEVER_SENT = frozenset(
+    {
+        FailureKind.CONNECT_FAILED,
+        FailureKind.CONNECT_TIMEOUT,
+        FailureKind.UNSUPPORTED_PARAMETER,
+    }
+)
+"""Failures before the provider could count the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +36,25 @@ class KeyQuota:
     """A key that may be leased, with its declared limits per minute; None: none declared."""
 
     key_id: str
+    """`<provider>/<key>`: what stands before the slash names the pool."""
     rpm: int | None
     tpm: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """One request and `tokens` expected tokens on one of `keys`, for `ttl` seconds at most."""
+    """One request and `tokens` expected tokens on one of `keys`, for `ttl` seconds at most.
+
+    All keys are one provider's.
+    """
 
     owner: str
     model: str
     tokens: int
     ttl: float
     keys: tuple[KeyQuota, ...]
+    prefer: str | None = None
+    """A key's id: that key is taken if it has room at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,15 @@ class KeyCondition:
     """What remains (0 to 1) of its fullest limit; None: no limits known."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """What somebody who could not ask the store has sent on a key within its window."""
+
+    key_id: str
+    requests: int
+    tokens: int
+
+
 class LeaseStore(Protocol):
     """Owns what must outlive the key pool's actor: leases, windows, cooldowns, evictions."""
 
@@ -118,15 +145,21 @@ class LeaseStore(Protocol):
         """Compare-and-delete: only a lease whose token matches is released, and only once."""
         ...
 
-    def look(self, request: LeaseRequest, now: float) -> Headroom:
-        """What `acquire` would find, without taking it."""
+    def look(self, requests: Sequence[LeaseRequest], now: float) -> list[Headroom]:
+        """What `acquire` would find for each alone, without taking it."""
         ...
 
     def expire(self, now: float) -> list[LeaseRecord]:
         """Releases the leases whose time is over; what they counted stays counted."""
         ...
 
-    def open_leases(self) -> list[LeaseRecord]: ...
+    def count(self, uses: Sequence[KeyUse], now: float) -> None:
+        """Adds to the windows what was sent without a lease, whether or not there is room.
+
+        It counts as sent now, and so for longer than it must."""
+        ...
+
+    def open_leases(self, now: float) -> list[LeaseRecord]: ...
 
     def conditions(self, keys: Sequence[KeyQuota], now: float) -> list[KeyCondition]: ...
 
@@ -204,6 +237,15 @@ class LimitSettlement:
     """Used; None: not known, the reservation counts as used."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScopeUse:
+    """What somebody who could not ask the store has used of a scope, and has not drained yet."""
+
+    limits: ScopeLimits
+    requests: float
+    tokens: float
+
+
 class LimitStore(Protocol):
     """Owns the gateway's own limits: who has used how much, and who is under way."""
 
@@ -219,4 +261,8 @@ class LimitStore(Protocol):
 
     def expire(self, now: float) -> int:
         """Settles reservations whose time is over and forgets unused limits; how many are open."""
+        ...
+
+    def count(self, uses: Sequence[ScopeUse], now: float) -> None:
+        """Adds to the buckets what was used without a reservation, whether or not there is room."""
         ...

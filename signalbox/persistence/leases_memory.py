@@ -11,40 +11,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from signalbox.adapters.protocol import RateLimits
-from signalbox.errors import FailureKind
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import (
     MODEL_PARKING,
+    PARKS_MODEL,
+    Finding,
     KeyPhase,
     KeyState,
+    Verdict,
     answered,
     at_time,
+    finding,
     leased,
     usable,
 )
-from signalbox.machines.limits import Allowance, Entry, SlidingWindow, learn
+from signalbox.machines.limits import MAX_WINDOW_ENTRIES, Allowance, Entry, SlidingWindow, learn
 from signalbox.persistence.lease_stores import (
+    NEVER_SENT,
+    PROBE_POLL,
     AttemptOutcome,
     KeyCondition,
     KeyQuota,
+    KeyUse,
     LeaseRecord,
     LeaseRefused,
     LeaseRequest,
     LeaseSettlement,
     Settled,
 )
-
-PROBE_POLL = 1.0
-"""Seconds after which a request that found a key under test looks again."""
-
-NEVER_SENT = frozenset(
-    {
-        FailureKind.CONNECT_FAILED,
-        FailureKind.CONNECT_TIMEOUT,
-        FailureKind.UNSUPPORTED_PARAMETER,
-    }
-)
-"""Failures before the provider could count the request."""
 
 
 class _ModelUse:
@@ -99,9 +93,9 @@ class _Key:
 
     __slots__ = ("last_used", "models", "open_leases", "state", "window")
 
-    def __init__(self) -> None:
+    def __init__(self, window: SlidingWindow) -> None:
         self.state = KeyState()
-        self.window = SlidingWindow()
+        self.window = window
         self.models: dict[str, _ModelUse] = {}
         self.open_leases = 0
         self.last_used = 0
@@ -127,9 +121,10 @@ class _Room:
 
 
 class MemoryLeaseStore:
-    """A `LeaseStore` for one process."""
+    """A `LeaseStore` for one process. `window_entries` bounds the log of each key."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_entries: int = MAX_WINDOW_ENTRIES) -> None:
+        self._window_entries = window_entries
         self._keys: dict[str, _Key] = {}
         self._held: dict[str, _Held] = {}
         self._last_token = 0
@@ -146,7 +141,10 @@ class MemoryLeaseStore:
     def settle(self, settlements: Sequence[LeaseSettlement], now: float) -> list[Settled]:
         return [self._settle(settlement, now) for settlement in settlements]
 
-    def look(self, request: LeaseRequest, now: float) -> Headroom:
+    def look(self, requests: Sequence[LeaseRequest], now: float) -> list[Headroom]:
+        return [self._look(request, now) for request in requests]
+
+    def _look(self, request: LeaseRequest, now: float) -> Headroom:
         best, room = self._best(request, now)
         return Headroom(
             available=best is not None,
@@ -164,7 +162,24 @@ class MemoryLeaseStore:
             key.models = {name: use for name, use in key.models.items() if not use.idle(now)}
         return [held.record for held in over]
 
-    def open_leases(self) -> list[LeaseRecord]:
+    def count(self, uses: Sequence[KeyUse], now: float) -> None:
+        for use in uses:
+            self._key(use.key_id).window.count(now, use.tokens, use.requests)
+
+    def hand_over(self, now: float) -> list[KeyUse]:
+        """What the windows hold, for another store to count; here it is forgotten.
+
+        The leases stay open. What they reserved was handed over, and is not reconciled any more.
+        """
+        uses = []
+        for key_id, key in self._keys.items():
+            key.window.slide(now)
+            if key.window.requests:
+                uses.append(KeyUse(key_id, key.window.requests, key.window.tokens))
+            key.window.slide(math.inf)
+        return uses
+
+    def open_leases(self, now: float) -> list[LeaseRecord]:
         return [held.record for held in self._held.values()]
 
     def conditions(self, keys: Sequence[KeyQuota], now: float) -> list[KeyCondition]:
@@ -185,7 +200,7 @@ class MemoryLeaseStore:
     def _key(self, key_id: str) -> _Key:
         key = self._keys.get(key_id)
         if key is None:
-            key = self._keys[key_id] = _Key()
+            key = self._keys[key_id] = _Key(SlidingWindow(max_entries=self._window_entries))
         return key
 
     def _acquire(self, request: LeaseRequest, now: float) -> LeaseRecord | LeaseRefused:
@@ -220,6 +235,9 @@ class MemoryLeaseStore:
             return None, _Room(None, Unavailable.NO_KEY, None)
         rooms = [(quota, self._room(quota, request, now)) for quota in request.keys]
         free = [(quota, room) for quota, room in rooms if room.reason is None]
+        preferred = [pair for pair in free if pair[0].key_id == request.prefer]
+        if preferred:
+            return preferred[0]
         if free:
             return max(free, key=lambda pair: self._preference(*pair))
         _, soonest = min(rooms, key=lambda pair: math.inf if pair[1].at is None else pair[1].at)
@@ -254,16 +272,16 @@ class MemoryLeaseStore:
         _teach(held.use, outcome, now)
         key = held.key
         before = at_time(key.state, now)
-        key.state = answered(
-            before, held.record.token, outcome.failure, now, cancelled=outcome.cancelled
-        )
+        found = finding(outcome.failure, cancelled=outcome.cancelled)
+        key.state = answered(before, held.record.token, found, now)
         return Settled(done=True, evicted=before.evictions == 0 and key.state.evictions > 0)
 
     def _abandon(self, held: _Held, now: float) -> None:
         """The lease's time is over. It may have been sent, so what it counted stays."""
         self._release(held)
         key = held.key
-        key.state = answered(at_time(key.state, now), held.record.token, None, now, cancelled=True)
+        ended = Finding(Verdict.NOTHING)
+        key.state = answered(at_time(key.state, now), held.record.token, ended, now)
 
     def _release(self, held: _Held) -> None:
         del self._held[held.record.id]
@@ -283,7 +301,7 @@ class MemoryLeaseStore:
 def _teach(use: _ModelUse, outcome: AttemptOutcome, now: float) -> None:
     if outcome.rate_limits is not None:
         use.learn(outcome.rate_limits, now if outcome.observed_at is None else outcome.observed_at)
-    if outcome.failure is not None and outcome.failure.kind is FailureKind.MODEL_FORBIDDEN:
+    if outcome.failure is not None and outcome.failure.kind in PARKS_MODEL:
         use.forbidden_until = now + MODEL_PARKING
 
 

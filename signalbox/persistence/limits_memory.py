@@ -3,10 +3,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from signalbox.machines.limits import Bucket, GcraDecision, gcra, reconcile, reserve
+from signalbox.machines.limits import (
+    CONCURRENCY_RETRY,
+    WINDOW,
+    Bucket,
+    GcraDecision,
+    gcra,
+    reconcile,
+    reserve,
+)
 from signalbox.persistence.lease_stores import (
     Kind,
     LimitGranted,
@@ -15,12 +24,8 @@ from signalbox.persistence.lease_stores import (
     LimitSettlement,
     Meter,
     ScopeLimits,
+    ScopeUse,
 )
-
-CONCURRENCY_RETRY = 1.0
-"""Seconds to wait for a place: nobody can say when a request under way will end."""
-
-_MINUTE = 60.0
 
 
 @dataclass(slots=True)
@@ -32,17 +37,42 @@ class _Use:
     tokens: Bucket = field(default_factory=Bucket)
     under_way: int = 0
 
+    def adopt(self, limits: ScopeLimits, now: float) -> None:
+        """Until now the limits of the requests before drained it, from now on these do."""
+        if limits != self.limits:
+            self.requests = self.requests.drained(now, _rate(self.limits.rpm))
+            self.tokens = self.tokens.drained(now, _rate(self.limits.tpm))
+            self.limits = limits
+
+    def release(self, at: float, held: int, used: int) -> None:
+        self.under_way -= 1
+        self.tokens = reconcile(self.tokens, at, held, used, _rate(self.limits.tpm))
+
+    def add(self, now: float, requests: float, tokens: float) -> None:
+        self.requests = reconcile(self.requests, now, 0, requests, _rate(self.limits.rpm))
+        self.tokens = reconcile(self.tokens, now, 0, tokens, _rate(self.limits.tpm))
+
+    def all_of_it(self, now: float) -> ScopeUse:
+        requests = self.requests.drained(now, _rate(self.limits.rpm))
+        tokens = self.tokens.drained(now, _rate(self.limits.tpm))
+        return ScopeUse(self.limits, requests.level, tokens.level + tokens.held)
+
     def idle(self, now: float) -> bool:
-        requests = self.requests.drained(now, (self.limits.rpm or 0) / _MINUTE)
-        tokens = self.tokens.drained(now, (self.limits.tpm or 0) / _MINUTE)
+        requests = self.requests.drained(now, _rate(self.limits.rpm))
+        tokens = self.tokens.drained(now, _rate(self.limits.tpm))
         return self.under_way == 0 and requests.idle and tokens.idle
 
 
 @dataclass(frozen=True, slots=True)
 class _Reservation:
-    uses: tuple[_Use, ...]
+    uses: tuple[tuple[_Use, int], ...]
+    """With the tokens that are held there: none where there was no limit on them."""
     tokens: int
     expires_at: float
+
+    def settle(self, at: float, used: int) -> None:
+        for use, held in self.uses:
+            use.release(at, held, used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +105,15 @@ class _Judgement:
             limit = limits.tpm or 0
             yield Meter(Kind.TOKENS, limit, decision.remaining, decision.reset_after)
 
-    def take(self) -> None:
+    def take(self, tokens: int) -> tuple[_Use, int]:
+        """The use, and the tokens that are now held there."""
+        self.use.under_way += 1
         if self.requests is not None:
             self.use.requests = self.requests.state
-        if self.tokens is not None:
-            self.use.tokens = self.tokens.state
-        self.use.under_way += 1
+        if self.tokens is None:
+            return self.use, 0
+        self.use.tokens = self.tokens.state
+        return self.use, tokens
 
 
 class MemoryLimitStore:
@@ -89,6 +122,7 @@ class MemoryLimitStore:
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str], _Use] = {}
         self._reservations: dict[str, _Reservation] = {}
+        self._none_due_before = math.inf
         self._last_id = 0
 
     def __len__(self) -> int:
@@ -98,20 +132,51 @@ class MemoryLimitStore:
     def reserve(
         self, requests: Sequence[LimitRequest], now: float
     ) -> list[LimitGranted | LimitRefused]:
+        self._settle_overdue(now)
         return [self._reserve(request, now) for request in requests]
 
     def settle(self, settlements: Sequence[LimitSettlement], now: float) -> list[bool]:
+        self._settle_overdue(now)
         return [self._settle(settlement, now) for settlement in settlements]
 
     def expire(self, now: float) -> int:
-        over = [id for id, held in self._reservations.items() if held.expires_at <= now]
-        for reservation in over:
-            self._settle(LimitSettlement(reservation, None), now)
+        self._settle_overdue(now)
         self._uses = {key: use for key, use in self._uses.items() if not use.idle(now)}
         return len(self._reservations)
 
+    def count(self, uses: Sequence[ScopeUse], now: float) -> None:
+        self._settle_overdue(now)
+        for used in uses:
+            self._use(used.limits, now).add(now, used.requests, used.tokens)
+
+    def hand_over(self, now: float) -> list[ScopeUse]:
+        """All that counts now, for another store to count; here it is forgotten.
+
+        What is under way counts as reserved, and its settlement changes nothing any more.
+        """
+        self._settle_overdue(now)
+        uses = [use.all_of_it(now) for use in self._uses.values()]
+        self._uses.clear()
+        self._reservations.clear()
+        return uses
+
+    def _settle_overdue(self, now: float) -> None:
+        """Each as of its end, so that it makes no difference when anybody looks."""
+        # Nearly all are settled long before their end, so this goes through them about once in the
+        # life of the longest.
+        if now < self._none_due_before:
+            return
+        by_end = sorted(self._reservations.items(), key=lambda item: item[1].expires_at)
+        for id, held in by_end:
+            if held.expires_at > now:
+                break
+            held.settle(held.expires_at, held.tokens)
+            del self._reservations[id]
+        ends = (held.expires_at for held in self._reservations.values())
+        self._none_due_before = min(ends, default=math.inf)
+
     def _reserve(self, request: LimitRequest, now: float) -> LimitGranted | LimitRefused:
-        uses = tuple(self._use(limits) for limits in request.scopes)
+        uses = tuple(self._use(limits, now) for limits in request.scopes)
         judgements = [_judge(use, 1, request.tokens, now) for use in uses]
         for judgement in judgements:
             refusal = judgement.refused_by()
@@ -121,32 +186,32 @@ class MemoryLimitStore:
                 return LimitRefused(
                     judgement.use.limits.scope, kind, limit, retry_after, _all_meters(unchanged)
                 )
-        for judgement in judgements:
-            judgement.take()
+        held = tuple(judgement.take(request.tokens) for judgement in judgements)
         self._last_id += 1
         id = f"{request.owner}#{self._last_id}"
-        self._reservations[id] = _Reservation(uses, request.tokens, now + request.ttl)
+        expires_at = now + request.ttl
+        self._reservations[id] = _Reservation(held, request.tokens, expires_at)
+        self._none_due_before = min(self._none_due_before, expires_at)
         return LimitGranted(id, _all_meters(judgements))
 
-    def _use(self, limits: ScopeLimits) -> _Use:
+    def _use(self, limits: ScopeLimits, now: float) -> _Use:
         use = self._uses.get((limits.scope, limits.id))
         if use is None:
             use = self._uses[limits.scope, limits.id] = _Use(limits)
-        use.limits = limits
+        use.adopt(limits, now)
         return use
 
     def _settle(self, settlement: LimitSettlement, now: float) -> bool:
         held = self._reservations.pop(settlement.id, None)
         if held is None:
             return False
-        used = held.tokens if settlement.tokens is None else settlement.tokens
-        for use in held.uses:
-            use.under_way -= 1
-            # The limit may have been taken away meanwhile; what it held is freed all the same.
-            counted = 0 if use.limits.tpm is None else used
-            rate = (use.limits.tpm or 0) / _MINUTE
-            use.tokens = reconcile(use.tokens, now, held.tokens, counted, rate)
+        held.settle(now, held.tokens if settlement.tokens is None else settlement.tokens)
         return True
+
+
+def _rate(per_minute: int | None) -> float:
+    """Units a second. What no limit counts any more is gone at once."""
+    return math.inf if per_minute is None else per_minute / WINDOW
 
 
 def _judge(use: _Use, requests: int, tokens: int, now: float) -> _Judgement:
@@ -154,9 +219,9 @@ def _judge(use: _Use, requests: int, tokens: int, now: float) -> _Judgement:
     by_requests = by_tokens = None
     if limits.rpm is not None:
         burst = limits.rpm if limits.burst is None else limits.burst
-        by_requests = gcra(use.requests, now, requests, limits.rpm / _MINUTE, burst)
+        by_requests = gcra(use.requests, now, requests, _rate(limits.rpm), burst)
     if limits.tpm is not None:
-        by_tokens = reserve(use.tokens, now, tokens, limits.tpm / _MINUTE, limits.tpm)
+        by_tokens = reserve(use.tokens, now, tokens, _rate(limits.tpm), limits.tpm)
     return _Judgement(use, by_requests, by_tokens)
 
 

@@ -20,6 +20,7 @@ from signalbox.persistence.columns import (
 from signalbox.persistence.stores import (
     Charge,
     GatewayKeyRecord,
+    StateRecord,
     TraceEvent,
     TracePayload,
     TraceRecord,
@@ -87,6 +88,7 @@ KEY_COLUMNS = (
     "concurrency",
     "models",
 )
+STATE_COLUMNS = ("digest", "route_id", "key_mark", "expires_at_us")
 
 Values = tuple[object, ...]
 
@@ -264,6 +266,28 @@ def read_key(values: Sequence[object]) -> GatewayKeyRecord:
         tpm=row.optional_integer("tpm"),
         concurrency=row.optional_integer("concurrency"),
         models=row.json_texts("models"),
+    )
+
+
+def state_row(record: StateRecord) -> Values:
+    try:
+        return (
+            record.digest,
+            storable_text(record.route_id),
+            storable_text(record.key_mark),
+            microseconds(record.expires_at, "expires_at"),
+        )
+    except ValueError as error:
+        raise ValueError(f"the state at {record.route_id}: {error}") from None
+
+
+def read_state(values: Sequence[object]) -> StateRecord:
+    row = Row("provider_state", ("route_id",), STATE_COLUMNS, values)
+    return StateRecord(
+        digest=row.blob("digest"),
+        route_id=row.text("route_id"),
+        key_mark=row.text("key_mark"),
+        expires_at=row.seconds("expires_at_us"),
     )
 
 

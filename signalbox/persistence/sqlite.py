@@ -21,6 +21,7 @@ from signalbox.persistence.rows import (
     KEY_COLUMNS,
     LEDGER_COLUMNS,
     PAYLOAD_COLUMNS,
+    STATE_COLUMNS,
     TRACE_COLUMNS,
     charge_row,
     event_rows,
@@ -28,7 +29,9 @@ from signalbox.persistence.rows import (
     payload_rows,
     read_charge,
     read_key,
+    read_state,
     read_trace,
+    state_row,
     trace_row,
 )
 from signalbox.persistence.sqlite_file import (
@@ -38,12 +41,14 @@ from signalbox.persistence.sqlite_file import (
     prepare_schema,
     saying,
 )
-from signalbox.persistence.stores import Charge, GatewayKeyRecord, TraceRecord
+from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
 from signalbox.persistence.threads import READERS
 
 # One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
 # second, so that a charge never waits long behind it.
 _TRACES_DELETED_AT_ONCE = 100
+_DIGESTS_AT_ONCE = 500
+"""Well under the number of variables that any build of SQLite takes in one statement."""
 
 
 def _select(columns: Sequence[str], table: str) -> str:
@@ -60,14 +65,25 @@ _INSERT_TRACE = _insert("traces", TRACE_COLUMNS) + " ON CONFLICT (id) DO NOTHING
 _INSERT_EVENT = _insert("trace_events", EVENT_COLUMNS)
 _INSERT_PAYLOAD = _insert("trace_payloads", PAYLOAD_COLUMNS)
 _INSERT_KEY = _insert("gateway_keys", KEY_COLUMNS)
+_INSERT_STATE = (
+    _insert("provider_state", STATE_COLUMNS)
+    + " ON CONFLICT (digest) DO UPDATE SET route_id = excluded.route_id,"
+    + " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us"
+)
 _SELECT_CHARGE = _select(LEDGER_COLUMNS, "ledger")
 _SELECT_TRACE = _select(TRACE_COLUMNS, "traces")
 _SELECT_EVENTS = _select(EVENT_COLUMNS, "trace_events") + " WHERE trace_id = ? ORDER BY seq"
 _SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id = ? ORDER BY seq"
+_SELECT_STATE = _select(STATE_COLUMNS, "provider_state")
 _SELECT_KEY = _select(KEY_COLUMNS, "gateway_keys")
 _DELETE_OLDEST = """
     DELETE FROM traces WHERE id IN (
         SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?
+    )
+"""
+_DELETE_EXPIRED_STATE = """
+    DELETE FROM provider_state WHERE digest IN (
+        SELECT digest FROM provider_state WHERE expires_at_us <= ? ORDER BY expires_at_us LIMIT ?
     )
 """
 
@@ -163,6 +179,25 @@ class SqliteStore:
             if count < wanted:
                 break
         return deleted
+
+    def save_state(self, records: Sequence[StateRecord]) -> None:
+        rows = [state_row(record) for record in records]
+        with self._transaction("save whose state it is") as writer:
+            writer.executemany(_INSERT_STATE, rows)
+
+    def load_state(self, digests: Sequence[bytes]) -> list[StateRecord]:
+        found: list[StateRecord] = []
+        with self._reading("load whose state it is") as reader:
+            for start in range(0, len(digests), _DIGESTS_AT_ONCE):
+                part = digests[start : start + _DIGESTS_AT_ONCE]
+                where = f" WHERE digest IN ({', '.join('?' * len(part))})"
+                found += map(read_state, reader.execute(_SELECT_STATE + where, part))
+        return found
+
+    def delete_state(self, *, expired_at: float, limit: int) -> int:
+        expired_at_us = microseconds(expired_at, "expired_at")
+        with self._transaction("delete whose state it was") as writer:
+            return writer.execute(_DELETE_EXPIRED_STATE, (expired_at_us, limit)).rowcount
 
     def add_key(self, key: GatewayKeyRecord) -> None:
         row = key_row(key)

@@ -110,6 +110,18 @@ class GatewayKeyRecord:
     """Model names and wildcards that the key may call; empty: all."""
 
 
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """Who made a piece of state that lives at a provider."""
+
+    digest: bytes
+    """Of the state's name or content, and of the gateway key that may refer to it."""
+    route_id: str
+    key_mark: str
+    """Tells the provider's keys apart, whatever their order in the configuration."""
+    expires_at: float
+
+
 class LedgerStore(Protocol):
     def append_charges(self, charges: Sequence[Charge]) -> None:
         """Durable when it returns. A request that is charged already is left as it is."""
@@ -141,6 +153,20 @@ class TraceStore(Protocol):
         ...
 
 
+class ProviderStateStore(Protocol):
+    def save_state(self, records: Sequence[StateRecord]) -> None:
+        """Durable when it returns. Of two records with one digest the later one stays."""
+        ...
+
+    def load_state(self, digests: Sequence[bytes]) -> list[StateRecord]:
+        """Those that are there, in any order, past their time or not."""
+        ...
+
+    def delete_state(self, *, expired_at: float, limit: int) -> int:
+        """Deletes at most `limit` records that had expired by then; how many it was."""
+        ...
+
+
 class GatewayKeyStore(Protocol):
     def add_key(self, key: GatewayKeyRecord) -> None:
         """Raises `ValueError` naming the key when the name or digest is taken."""
@@ -157,7 +183,7 @@ class GatewayKeyStore(Protocol):
         ...
 
 
-class Store(LedgerStore, TraceStore, GatewayKeyStore, Protocol):
+class Store(LedgerStore, TraceStore, ProviderStateStore, GatewayKeyStore, Protocol):
     """One engine that keeps all of it."""
 
     def ping(self) -> None:

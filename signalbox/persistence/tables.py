@@ -122,6 +122,17 @@ trace_payloads = Table(
     Column("truncated", Boolean, nullable=False),
 )
 
+# Who made what lives at a provider; `actors/provider_state.py` says what the digest is of.
+provider_state = Table(
+    "provider_state",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("route_id", Text, nullable=False),
+    Column("key_mark", Text, nullable=False),
+    Column("expires_at_us", BigInteger, nullable=False),
+    Index(None, "expires_at_us"),
+)
+
 # Append-only: the migration adds the triggers that hold it to that, in each engine's own words.
 ledger = Table(
     "ledger",

@@ -104,6 +104,7 @@ ERRORS: Mapping[str, WireError] = {
         "overloaded",
         "The engine is currently overloaded, please try again later",
     ),
+    "unexplained": WireError(500, "error", None, "Something went wrong (simulated)."),
 }
 """By the name that a scenario's `error` gives."""
 

@@ -44,6 +44,7 @@ the rule's next step, whoever sent it. An answer after `then = "ok"` is the usua
 | `no_role` | no chunk for the role alone: the first content carries it |
 | `no_finish`, `repeat_finish` | the finish chunk is left out, or sent twice |
 | `no_done` | no `[DONE]` |
+| `hang_up` | the connection is closed when all is sent; a stream's last HTTP chunk is left out |
 | `crlf`, `bom`, `comments` | line ends are CRLF; a byte order mark first; SSE comments before the content |
 | `split` | bytes per HTTP chunk and write: `"byte"` or a number |
 
@@ -130,6 +131,7 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     no_finish: bool = False
     repeat_finish: bool = False
     no_done: bool = False
+    hang_up: bool = False
     crlf: bool = False
     bom: bool = False
     comments: bool = False
@@ -157,7 +159,7 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
             raise ValueError("error_style: is about `error_after`, which is not given")
         if self.no_finish and self.repeat_finish:
             raise ValueError("no_finish and repeat_finish contradict each other")
-        self._one_of("connect", "silence", "refuses", "_ends_early")
+        self._one_of("connect", "silence", "refuses", "_ends_early", "hang_up")
         self._one_of("stall_after", "cut_after", "error_after")
         self._one_of("text", "empty", "content_filter")
         self._one_of("body", "error", "html_200")

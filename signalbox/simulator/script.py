@@ -80,6 +80,8 @@ def whole(
         yield _breaking_off(step)
         return
     yield from _pieces(body, step.split)
+    if step.hang_up:
+        yield HangUp("closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class Streaming:
                 yield from self._send(contents[sent])
         for event in ending:
             yield from self._send(event)
+        if step.hang_up:
+            yield HangUp("closed")
 
     def _opening(self) -> Iterator[Action]:
         step = self.step

@@ -1,0 +1,128 @@
+"""What one request asks of the shared state, and what it holds of it: its admission, its leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from signalbox.actors.attempt import Attempt
+from signalbox.actors.key_pool import AttemptOutcome, Denied, Lease, ProviderKey, callers_key
+from signalbox.actors.rate_limiter import Admission, KeyLimits, Refusal
+from signalbox.actors.services import RunnerServices
+from signalbox.machines import commands as c
+from signalbox.machines import facts as f
+from signalbox.machines.plan import RequestPlan
+from signalbox.types import Request
+
+LEASE_GRACE_SECONDS = 30.0
+"""A lease outlives its request's deadline by this much; past it, its owner is taken for dead."""
+
+
+class Holdings:
+    """Answers the machine's questions with facts, and gives everything back. `clock`: monotonic."""
+
+    def __init__(
+        self,
+        request: Request,
+        plan: RequestPlan,
+        limits: KeyLimits,
+        services: RunnerServices,
+        clock: Callable[[], float],
+        *,
+        deadline_at: float,
+    ) -> None:
+        self._request = request
+        self._plan = plan
+        self._limits = limits
+        self._services = services
+        self._clock = clock
+        self._deadline_at = deadline_at
+        self._admission: Admission | None = None
+        self.headers: tuple[tuple[str, str], ...] = ()
+        """What the limiter tells the client, once it was asked."""
+        self.attempts: dict[int, Attempt] = {}
+        """By number; each has a lease, or the caller's own key."""
+
+    async def admit(self) -> f.Fact:
+        answer = await self._services.limiter.admit(
+            self._limits, self._request.expected_tokens, self._request.id
+        )
+        self.headers = answer.headers
+        if isinstance(answer, Refusal):
+            return f.RequestRejected(
+                self._clock(),
+                answer.scope,
+                answer.kind,
+                answer.message,
+                None if answer.never else answer.retry_after,
+            )
+        self._admission = answer
+        return f.RequestAdmitted(self._clock())
+
+    async def survey(self, command: c.SurveyRoutes) -> f.Fact:
+        services, at = self._services, self._clock()
+        candidates = await services.candidates(
+            self._request, command.routes, at, only_key=self._plan.only_key
+        )
+        may_hedge = self._plan.hedge and services.health.may_hedge()
+        return f.RoutesSurveyed(at, candidates, services.rng.random(), may_hedge)
+
+    async def lease(self, command: c.AcquireLease) -> f.Fact:
+        route = command.route
+        own = self._request.byok.get(route.provider)
+        if own is not None:
+            return self._granted(command, callers_key(route.provider, own), None)
+        answer = await self._services.key_pool.lease(
+            route.provider,
+            route.model,
+            self._request.expected_tokens,
+            owner=self._request.id,
+            ttl=self._deadline_at - self._clock() + LEASE_GRACE_SECONDS,
+            exclude=command.exclude_keys,
+            prefer=command.prefer_key,
+            only=command.only_key,
+        )
+        if isinstance(answer, Denied):
+            return f.LeaseDenied(self._clock(), command.attempt, answer.reason, answer.available_at)
+        return self._granted(command, answer.key, answer)
+
+    def _granted(
+        self, command: c.AcquireLease, key: ProviderKey, lease: Lease | None
+    ) -> f.LeaseGranted:
+        route = command.route
+        attempt = self.attempts[command.attempt] = Attempt(
+            number=command.attempt,
+            route=route,
+            key=key,
+            lease=lease,
+            endpoint=self._services.endpoints[route.provider],
+            started_at=self._clock(),
+            timeouts=self._plan.timeouts,
+        )
+        return f.LeaseGranted(
+            self._clock(), command.attempt, key.id, key.label, attempt.callers_own
+        )
+
+    async def await_key(self, command: c.AwaitKey) -> f.Fact:
+        room = await self._services.key_pool.wait_for_room(
+            command.route.provider,
+            command.route.model,
+            self._request.expected_tokens,
+            self._clock() + command.delay,
+            exclude=command.exclude_keys,
+            only=command.only_key,
+        )
+        return f.KeyWaitEnded(self._clock(), room)
+
+    def leave(self, tokens: int | None) -> None:
+        """Gives the admission back. `tokens`: used; None: not known, the estimate counts."""
+        if self._admission is not None:
+            self._services.limiter.settle(self._admission, tokens)
+            self._admission = None
+
+    def release_all(self) -> None:
+        """Gives back what a request that ended out of the ordinary still holds."""
+        for attempt in self.attempts.values():
+            if attempt.lease is not None and not attempt.settled:
+                outcome = AttemptOutcome(None, None, None, cancelled=True)
+                self._services.key_pool.settle(attempt.lease, outcome)
+        self.leave(None)

@@ -1,0 +1,66 @@
+"""The middle of a stream: how a broken one goes on, and how it ends where it cannot.
+
+What was sent stays sent. Another route is given the text as the beginning of its answer (prefill),
+or answers from the start and is joined on where it repeats that text (splice); after reasoning
+alone it simply starts again. Until new content comes, the attempt may fail as any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from signalbox.errors import Failure, FailureKind
+from signalbox.machines.commands import Resume, SurveyRoutes
+from signalbox.machines.decisions import Step, broken_stream, verdict
+from signalbox.machines.facts import Candidate, Delivered
+from signalbox.machines.lifecycle import Event
+from signalbox.machines.state import Break, RequestState, Running, Turn
+from signalbox.types import Midstream
+
+REFUSES_PREFILL = frozenset({FailureKind.INVALID_REQUEST, FailureKind.UNSUPPORTED_PARAMETER})
+"""What a model answers that takes no prefill. The client's own request was taken before."""
+
+
+def on_break(turn: Turn, call: Running, failure: Failure, delivered: Delivered) -> None:
+    """The attempt that the client follows failed after content was sent."""
+    turn.state = replace(turn.state, broken=Break(delivered, failure.message))
+    if not _may_go_on(turn.state):
+        turn.charge_delivered("broken")
+        turn.move(Event.STREAM_BROKEN, failure.message)
+        turn.fail(broken_stream(failure.message, turn.state.reports))
+        return
+    ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
+    if ruling.step is Step.NEXT_KEY:
+        burnt = turn.state.burnt | {(call.route.id, call.key_id)}
+        turn.state = replace(turn.state, burnt=burnt)
+    else:
+        turn.state = replace(turn.state, spent=turn.state.spent | {call.route.id})
+    if turn.state.plan.midstream is Midstream.SAME_MODEL:
+        turn.state = replace(turn.state, models_left=())
+    sent = f"after {delivered.text} characters"
+    turn.move(Event.STREAM_RESUMED, f"{failure.kind} {sent}: {failure.message}")
+    turn.do(SurveyRoutes(turn.state.model.routes))
+
+
+def _may_go_on(state: RequestState) -> bool:
+    assert state.broken is not None
+    wanted = state.plan.midstream is not Midstream.ERROR
+    return wanted and state.broken.delivered.resumable and not state.calls_used_up
+
+
+def resume_on(state: RequestState, candidate: Candidate) -> Resume | None:
+    """How an attempt on this route is to go on; None: there is nothing to go on from."""
+    if state.broken is None:
+        return None
+    if state.broken.delivered.text == 0:
+        return Resume.RESTART
+    if candidate.prefill and candidate.route.id not in state.no_prefill:
+        return Resume.PREFILL
+    return Resume.SPLICE
+
+
+def prefill_refused(turn: Turn, call: Running, failure: Failure) -> None:
+    """The route may still answer from the start."""
+    turn.state = replace(turn.state, no_prefill=turn.state.no_prefill | {call.route.id})
+    turn.move(Event.ROUTE_FAILED, f"it takes no prefill: {failure.message}")
+    turn.do(SurveyRoutes(turn.state.model.routes))

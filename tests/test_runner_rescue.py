@@ -1,0 +1,203 @@
+"""The runner: streams that break in the middle, and a second route beside a slow one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+from signalbox.actors.outputs import Output
+from signalbox.machines.plan import RequestPlan
+from signalbox.types import Midstream
+from tests.folding import fold_bytes
+from tests.rig import PRICE, Rig, model, plan, scripted_rig, sent
+from tests.scripted_upstream import (
+    DONE,
+    LOST,
+    ROLE,
+    STOP,
+    Head,
+    Step,
+    Wait,
+    chunk,
+    error,
+    stream,
+    text,
+)
+
+SAID = "The signal"
+REST = " is at danger."
+WHOLE = SAID + REST
+CUT: list[Step] = [Head(), ROLE, text("The "), text("signal"), LOST]
+
+
+def going_on(prefill: bool = False) -> RequestPlan:
+    """Two routes; the second one takes a prefill or does not."""
+    chain = plan(model("m", "a", "b"))
+    first, second = chain.models[0].routes
+    routes = (first, replace(second, prefill=prefill))
+    models = (replace(chain.models[0], routes=routes),)
+    return replace(chain, models=models, midstream=Midstream.CONTINUE)
+
+
+def told(pieces: Sequence[Output]) -> str:
+    return fold_bytes(sent(pieces)).text
+
+
+def finish_reasons(pieces: Sequence[Output]) -> list[str]:
+    return fold_bytes(sent(pieces)).finish.get(0, [])
+
+
+async def ask(rig: Rig, chain: RequestPlan) -> list[Output]:
+    async with rig.running():
+        pieces = await rig.ask(rig.request(stream=True), chain)
+    rig.assert_nothing_is_held()
+    return pieces
+
+
+async def test_a_route_that_takes_a_prefill_goes_on_where_the_other_stopped(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, CUT, stream(REST))
+    pieces = await ask(rig, going_on(prefill=True))
+    assert told(pieces) == WHOLE
+    assert finish_reasons(pieces) == ["stop"]
+    assert rig.calls[1].body["messages"][-1] == {"role": "assistant", "content": SAID}
+    assert rig.only_trace.state == "done"
+
+
+async def test_another_route_starts_again_and_what_was_sent_is_left_out(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, CUT, stream("The sig", "nal is", " at danger."))
+    pieces = await ask(rig, going_on())
+    assert told(pieces) == WHOLE
+    assert finish_reasons(pieces) == ["stop"]
+    assert b": " in sent(pieces), "a comment marks the seam"
+
+
+async def test_a_refused_prefill_is_not_the_final_error(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    refused = error(400, "this model does not support assistant message prefill")
+    rig = scripted_rig(tmp_path, CUT, refused, stream(WHOLE))
+    pieces = await ask(rig, going_on(prefill=True))
+    assert told(pieces) == WHOLE
+    assert [call.body["messages"][-1]["role"] for call in rig.calls] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+
+
+async def test_a_second_answer_that_says_something_else_is_not_joined_on(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, CUT, stream("All clear."))
+    pieces = await ask(rig, going_on())
+    assert told(pieces) == SAID
+    assert finish_reasons(pieces) == ["error"]
+    assert len(rig.calls) == 2
+    [charge] = rig.store.charges.values()
+    assert charge.reason == "broken"
+
+
+async def test_after_reasoning_alone_the_answer_starts_again(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    thought: list[Step] = [Head(), ROLE, chunk({"reasoning_content": "hm"}), LOST]
+    rig = scripted_rig(tmp_path, thought, stream(WHOLE))
+    pieces = await ask(rig, going_on(prefill=True))
+    assert told(pieces) == WHOLE
+    assert rig.calls[1].body["messages"][-1]["role"] == "user"
+
+
+async def test_after_a_tool_call_nothing_goes_on(autojump_clock: MockClock, tmp_path: Path) -> None:
+    call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": ""}}
+    rig = scripted_rig(tmp_path, [Head(), ROLE, chunk({"tool_calls": [call]}), LOST])
+    pieces = await ask(rig, going_on())
+    assert finish_reasons(pieces) == ["error"]
+    assert len(rig.calls) == 1
+
+
+async def test_a_rescue_that_has_nothing_to_add_ends_the_stream(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, CUT, stream(SAID))
+    pieces = await ask(rig, going_on())
+    assert told(pieces) == SAID
+    assert finish_reasons(pieces) == ["stop"]
+    assert rig.only_trace.state == "done"
+
+
+async def test_a_stream_that_falls_silent_goes_on_elsewhere_at_its_idle_clock(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    silent: list[Step] = [*CUT[:-1], Wait(1000)]
+    rig = scripted_rig(tmp_path, silent, stream(WHOLE))
+    pieces = await ask(rig, going_on())
+    assert told(pieces) == WHOLE
+    assert rig.calls[1].at == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("prefill", "rescue", "output"),
+    [(True, stream(REST), 3 + 5), (False, stream(WHOLE), 5)],
+    ids=["prefill", "splice"],
+)
+async def test_the_charge_covers_what_was_delivered_once_and_the_cost_all_of_it(
+    prefill: bool, rescue: list[Step], output: int, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The first attempt's ten characters are estimated as three tokens, the second reports five."""
+    rig = scripted_rig(tmp_path, CUT, rescue)
+    await ask(rig, going_on(prefill))
+    [charge] = rig.store.charges.values()
+    assert (charge.usage.prompt, charge.usage.output_total) == (10, output)
+    assert charge.usage.estimated is prefill
+    assert PRICE.input is not None
+    assert PRICE.output is not None
+    assert charge.amount == (10 * PRICE.input + output * PRICE.output) * 1000
+    assert charge.upstream_cost == (20 * PRICE.input + 8 * PRICE.output) * 1000
+
+
+# ── hedging ───────────────────────────────────────────────────────────────────────────────────
+
+
+def in_haste() -> RequestPlan:
+    return replace(plan(model("m", "a", "b")), hedge=True, hedge_after=2.0)
+
+
+SLOW: list[Step] = [Head(), Wait(5), ROLE, text("slow"), STOP, DONE]
+
+
+async def test_a_second_route_answers_while_the_first_is_late(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, SLOW, stream("quick"))
+    pieces = await ask(rig, in_haste())
+    assert told(pieces) == "quick"
+    assert [call.at for call in rig.calls] == [0, pytest.approx(2)]
+    assert not rig.upstream.open_calls
+    assert rig.only_trace.provider == "b"
+
+
+async def test_a_first_route_that_comes_in_time_after_all_wins(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, SLOW, [Head(), Wait(50), *stream("quick")[1:]])
+    pieces = await ask(rig, in_haste())
+    assert told(pieces) == "slow"
+    assert len(rig.calls) == 2
+    [charge] = rig.store.charges.values()
+    assert charge.provider == "a"
+
+
+async def test_a_first_token_in_time_starts_nothing(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, [Head(), ROLE, text("a"), Wait(9), STOP, DONE])
+    await ask(rig, in_haste())
+    assert len(rig.calls) == 1
