@@ -28,7 +28,7 @@ from signalbox.actors.ledger import Ledger
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
 from signalbox.actors.readiness import Readiness
-from signalbox.actors.services import RunnerServices
+from signalbox.actors.services import RunnerServices, Surveyor
 from signalbox.actors.shared_access import Debt
 from signalbox.actors.shared_state import SharedState
 from signalbox.actors.store_access import COUNT_KEYS, COUNT_SCOPES, InProcess, StoreAccess
@@ -213,17 +213,14 @@ def build(
     provider_state = ProviderState(
         supervisor, store, keys, readers=readers, writers=writers, now=now
     )
-    key_pool = _supervised_pool(supervisor, keys, stores.leases)
+    key_pool = KeyPool(keys, stores.leases, alert=alerts.error)
+    supervisor.add(_sweeper("key_pool", key_pool.run))
     limiter = _supervised_limiter(supervisor, settings, stores.limits)
     health = Health(stores.health)
     hub = TraceHub()
     upstream = UpstreamClient()
     services = RunnerServices(
-        endpoints={
-            provider.name: Endpoint(adapter_for(provider.api, provider.name), provider.base_url)
-            for provider in settings.providers.values()
-            if provider.usable
-        },
+        endpoints=_endpoints(settings),
         unsupported=unsupported_fields,
         key_pool=key_pool,
         limiter=limiter,
@@ -264,6 +261,25 @@ def build(
         access=access,
         draining=draining,
     )
+
+
+def surveyor_at_rest(settings: Settings) -> Surveyor:
+    """What a gateway that has just started and was called by nobody knows of its routes."""
+    return Surveyor(
+        endpoints=_endpoints(settings),
+        unsupported=unsupported_fields,
+        key_pool=KeyPool(_provider_keys(settings), InProcess(MemoryLeaseStore())),
+        health=Health(InProcess(MemoryHealthStore())),
+        affinity=Affinity(),
+    )
+
+
+def _endpoints(settings: Settings) -> dict[str, Endpoint]:
+    return {
+        provider.name: Endpoint(adapter_for(provider.api, provider.name), provider.base_url)
+        for provider in settings.providers.values()
+        if provider.usable
+    }
 
 
 def unsupported_fields(request: Request, route: Route) -> tuple[str, ...]:
@@ -330,14 +346,6 @@ def _provider_keys(settings: Settings) -> list[ProviderKey]:
         for key in provider.keys
         if provider.usable
     ]
-
-
-def _supervised_pool(
-    supervisor: Supervisor, keys: list[ProviderKey], stores: StoreAccess[LeaseStore]
-) -> KeyPool:
-    pool = KeyPool(keys, stores, alert=alerts.error)
-    supervisor.add(_sweeper("key_pool", pool.run))
-    return pool
 
 
 def _supervised_limiter(

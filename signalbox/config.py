@@ -87,7 +87,11 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
         retry=builder.retry,
         timeouts=builder.timeouts,
         traces=document.traces,
-        routing=RoutingSettings(document.routing.fallbacks, strategy or Strategy.BALANCED),
+        routing=RoutingSettings(
+            fallbacks=document.routing.fallbacks,
+            strategy=strategy or Strategy.BALANCED,
+            affinity=document.routing.affinity,
+        ),
         providers=MappingProxyType(providers),
         models=MappingProxyType(models),
         aliases=MappingProxyType(document.aliases),

@@ -121,6 +121,7 @@ class Alerts(Table, frozen=True):
 class Routing(Table, frozen=True):
     fallbacks: tuple[Name, ...] = ()
     strategy: Name = "balanced"
+    affinity: bool = True
 
 
 class SecretSource(Table, frozen=True):

@@ -75,6 +75,8 @@ class RoutingSettings:
     fallbacks: tuple[str, ...]
     """For every model, after its own."""
     strategy: Strategy
+    affinity: bool
+    """Whether a conversation prefers the route whose prompt cache it has filled."""
 
 
 @dataclass(frozen=True, slots=True)

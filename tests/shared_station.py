@@ -135,4 +135,4 @@ class Station:
         return [answer for answer in answers if isinstance(answer, Lease)]
 
     async def admit(self, limits: KeyLimits) -> Admission | Refusal:
-        return await self.limiter.admit(limits, 0, "r")
+        return await self.limiter.admit(limits, 0, "r", ttl=100)

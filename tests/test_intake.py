@@ -13,6 +13,7 @@ import pytest
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.adapters.models import ModelTable
+from signalbox.config import Settings
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake, take_in
@@ -47,7 +48,10 @@ Take = Callable[..., Intake]
 
 @pytest.fixture
 def take(tmp_path: Path) -> Take:
-    settings = load(tmp_path, CONFIG)
+    return taker(load(tmp_path, CONFIG))
+
+
+def taker(settings: Settings) -> Take:
     table = ModelTable(settings, catalogue())
 
     def take_one(
@@ -99,6 +103,15 @@ def test_openrouter_s_own_provider_object_is_kept_for_openrouter(take: Take) -> 
     taken = take(ask(provider=wishes))
     assert taken.plan.preferences.order == ("local",)
     assert taken.request.body["provider"] == wishes
+
+
+def test_conversations_are_known_again_unless_the_operator_wants_none(
+    take: Take, tmp_path: Path
+) -> None:
+    assert take(ask()).request.conversation is not None
+    without = CONFIG.replace("routing = { ", "routing = { affinity = false, ")
+    assert without != CONFIG
+    assert taker(load(tmp_path, without))(ask()).request.conversation is None
 
 
 # Models

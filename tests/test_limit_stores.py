@@ -272,7 +272,7 @@ async def test_a_thousand_callers_never_pass_a_limit(
 
     async def call() -> None:
         await trio.sleep(chance.uniform(0, 120))
-        admitted = await limiter.admit(chance.choice(keys), chance.randint(1, 300), "r")
+        admitted = await limiter.admit(chance.choice(keys), chance.randint(1, 300), "r", ttl=100)
         if isinstance(admitted, Admission):
             await trio.sleep(chance.uniform(0, 12))
             limiter.settle(admitted, chance.choice([None, chance.randint(0, 400)]))

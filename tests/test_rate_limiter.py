@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from signalbox.actors.mailbox import Mailbox
 from signalbox.actors.rate_limiter import (
-    ADMISSION_TTL,
     SWEEP_INTERVAL,
     Admission,
     KeyLimits,
@@ -46,13 +45,13 @@ def limiter_of(everyone: KeyLimits | None = None) -> tuple[RateLimiter, Clock]:
 
 
 async def admitted(limiter: RateLimiter, key: KeyLimits, tokens: int = 0) -> Admission:
-    answer = await limiter.admit(key, tokens, "r")
+    answer = await limiter.admit(key, tokens, "r", ttl=100)
     assert isinstance(answer, Admission), answer
     return answer
 
 
 async def refused(limiter: RateLimiter, key: KeyLimits, tokens: int = 0) -> Refusal:
-    answer = await limiter.admit(key, tokens, "r")
+    answer = await limiter.admit(key, tokens, "r", ttl=100)
     assert isinstance(answer, Refusal), answer
     return answer
 
@@ -73,7 +72,7 @@ async def test_a_thousand_parallel_requests_never_exceed_the_limit(
     answers: list[Admission | Refusal] = []
 
     async def one() -> None:
-        answers.append(await limiter.admit(key, 10, "r"))
+        answers.append(await limiter.admit(key, 10, "r", ttl=100))
 
     async with trio.open_nursery() as nursery:
         for _ in range(1000):
@@ -120,7 +119,7 @@ def test_a_refused_request_takes_nothing(data: st.DataObject) -> None:
         answers = []
         for tokens in requests:
             clock.now += 1
-            answers.append(isinstance(await limiter.admit(key, tokens, "r"), Admission))
+            answers.append(isinstance(await limiter.admit(key, tokens, "r", ttl=100), Admission))
         return answers
 
     async def without_the_refused(first: list[bool]) -> list[bool]:
@@ -129,7 +128,9 @@ def test_a_refused_request_takes_nothing(data: st.DataObject) -> None:
         for tokens, was_admitted in zip(asked, first, strict=True):
             clock.now += 1
             if was_admitted:
-                answers.append(isinstance(await limiter.admit(key, tokens, "r"), Admission))
+                answers.append(
+                    isinstance(await limiter.admit(key, tokens, "r", ttl=100), Admission)
+                )
         return answers
 
     first = trio.run(answers_to, asked)
@@ -241,7 +242,7 @@ async def test_unused_limits_are_forgotten_and_abandoned_admissions_end() -> Non
         await admitted(limiter, limits(f"key-{number}", rpm=10, tpm=100), 10)
     await limiter.sweep()
     assert len(store) == 100
-    clock.now += ADMISSION_TTL
+    clock.now += 100
     await limiter.sweep()
     clock.now += 60
     await limiter.sweep()

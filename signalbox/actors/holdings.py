@@ -13,8 +13,8 @@ from signalbox.machines import facts as f
 from signalbox.machines.plan import RequestPlan
 from signalbox.types import Request
 
-LEASE_GRACE_SECONDS = 30.0
-"""A lease outlives its request's deadline by this much; past it, its owner is taken for dead."""
+GRACE_SECONDS = 30.0
+"""What a request holds outlives its deadline by this much; past it, its owner is taken for dead."""
 
 
 class Holdings:
@@ -44,7 +44,10 @@ class Holdings:
 
     async def admit(self) -> f.Fact:
         answer = await self._services.limiter.admit(
-            self._limits, self._request.expected_tokens, self._request.id
+            self._limits,
+            self._request.expected_tokens,
+            self._request.id,
+            ttl=self._time_left() + GRACE_SECONDS,
         )
         self.headers = answer.headers
         if isinstance(answer, Refusal):
@@ -76,7 +79,7 @@ class Holdings:
             route.model,
             self._request.expected_tokens,
             owner=self._request.id,
-            ttl=self._deadline_at - self._clock() + LEASE_GRACE_SECONDS,
+            ttl=self._time_left() + GRACE_SECONDS,
             exclude=command.exclude_keys,
             prefer=command.prefer_key,
             only=command.only_key,
@@ -112,6 +115,9 @@ class Holdings:
             only=command.only_key,
         )
         return f.KeyWaitEnded(self._clock(), room)
+
+    def _time_left(self) -> float:
+        return self._deadline_at - self._clock()
 
     def leave(self, tokens: int | None) -> None:
         """Gives the admission back. `tokens`: used; None: not known, the estimate counts."""

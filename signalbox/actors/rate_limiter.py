@@ -29,10 +29,6 @@ from signalbox.persistence.lease_stores import (
     ScopeLimits,
 )
 
-ADMISSION_TTL = 3600.0
-"""Seconds after which an admission that nobody settled is settled as estimated. Longer than any
-request may take, so it only ever meets those whose holder is gone."""
-
 SWEEP_INTERVAL = 30.0
 """Seconds. What is swept costs memory only."""
 
@@ -112,11 +108,17 @@ class RateLimiter:
         self._clock = clock
         self._refusals: Counter[tuple[str, str]] = Counter()
 
-    async def admit(self, limits: KeyLimits, tokens: int, owner: str) -> Admission | Refusal:
-        """Takes one request, a place and `tokens` expected tokens from every limit or from none."""
+    async def admit(
+        self, limits: KeyLimits, tokens: int, owner: str, *, ttl: float
+    ) -> Admission | Refusal:
+        """Takes one request, a place and `tokens` expected tokens from every limit or from none.
+
+        An admission that nobody settled within `ttl` seconds is settled as estimated: its holder is
+        gone.
+        """
         key = _scoped(Scope.KEY, limits)
         scopes = (key,) if self._everyone is None else (self._everyone, key)
-        request = LimitRequest(owner, tokens, ADMISSION_TTL, scopes)
+        request = LimitRequest(owner, tokens, ttl, scopes)
         try:
             answered = await self._stores.ask(RESERVE, [request], self._clock())
         except StoreUnavailable:

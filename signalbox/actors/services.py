@@ -21,27 +21,16 @@ from signalbox.types import Request, Route
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerServices:
-    """One set serves a whole gateway; `app.py` makes it."""
+class Surveyor:
+    """What the state of routes is looked up in."""
 
     endpoints: Mapping[str, Endpoint]
     """By provider."""
     unsupported: Callable[[Request, Route], tuple[str, ...]]
     """Fields with meaning that a route cannot carry."""
     key_pool: KeyPool
-    limiter: RateLimiter
-    ledger: Ledger
     health: Health
     affinity: Affinity
-    provider_state: ProviderState
-    hub: TraceHub
-    writer: TraceWriter
-    upstream: Upstream
-    rng: random.Random
-    wall_clock: Callable[[], float]
-    new_id: Callable[[], str]
-    alert: Callable[[str], None]
-    max_payload_bytes: int
 
     async def candidates(
         self, request: Request, routes: Sequence[Route], at: float, *, only_key: str | None = None
@@ -73,3 +62,20 @@ class RunnerServices:
         if request.conversation is None or route.provider in request.byok:
             return None
         return self.affinity.warmth(request.conversation, route.id, request.prompt_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerServices(Surveyor):
+    """One set serves a whole gateway; `app.py` makes it."""
+
+    limiter: RateLimiter
+    ledger: Ledger
+    provider_state: ProviderState
+    hub: TraceHub
+    writer: TraceWriter
+    upstream: Upstream
+    rng: random.Random
+    wall_clock: Callable[[], float]
+    new_id: Callable[[], str]
+    alert: Callable[[str], None]
+    max_payload_bytes: int

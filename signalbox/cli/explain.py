@@ -151,7 +151,7 @@ def _show_model(model: ModelShown) -> None:
     retry = model.retry
     _section(
         f"{model.model}: strategy {model.strategy} (by the {model.strategy_source}), "
-        f"at most {retry.attempts} retries a route, {retry.max_attempts_total} calls in all"
+        f"retries a route: {retry.attempts}, calls in all: {retry.max_attempts_total}"
     )
     if model.skipped:
         _paragraph(model.skipped)

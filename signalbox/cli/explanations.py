@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from random import Random
 
 import httpx
 import msgspec
@@ -13,15 +10,15 @@ import trio
 
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.rate_limiter import KeyLimits
+from signalbox.actors.services import Surveyor
 from signalbox.adapters.models import ModelTable
-from signalbox.app import build
+from signalbox.app import surveyor_at_rest
 from signalbox.cli.common import new_id, unix_now
 from signalbox.config import Settings
-from signalbox.errors import SignalboxError, StoreUnavailable
+from signalbox.errors import SignalboxError
 from signalbox.http.asgi import RequestError
-from signalbox.http.explain_api import ExplainAnswer, Surveyor, explained, random_of
+from signalbox.http.explain_api import ExplainAnswer, explained, random_of
 from signalbox.http.intake import Intake, take_in
-from signalbox.persistence.open import open_store
 from signalbox.types import Secret
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -45,33 +42,22 @@ def explain_offline(
     settings: Settings, models: ModelTable, data: bytes, query: str
 ) -> ExplainAnswer:
     """As a gateway that has just started and was called by nobody. Raises `NotExplained`."""
-    alone = replace(settings, storage=replace(settings.storage, redis=None))
-    with ExitStack() as stack:
-        try:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="signalbox-")))
-            # A gateway's parts want a database; none of those that are asked here ever uses it.
-            store = stack.enter_context(closing(open_store("sqlite:///unused.db", folder)))
-        except (OSError, StoreUnavailable) as error:
-            raise NotExplained(
-                f"no scratch folder can be made: {error}", of_request=False
-            ) from None
-        services = build(alone, models, store, folder, Secret("")).services
-        try:
-            intake = take_in(
-                data,
-                {},
-                ANYONE,
-                settings=settings,
-                models=models,
-                config_version=settings.version,
-                request_id=new_id(),
-                received_at=unix_now(),
-            )
-            number = random_of(query, otherwise=services.rng.random())
-        except RequestError as refused:
-            words = _words(refused.error.message, refused.error.param)
-            raise NotExplained(words, of_request=True) from None
-        return trio.run(_explained, services, intake, number)
+    try:
+        intake = take_in(
+            data,
+            {},
+            ANYONE,
+            settings=settings,
+            models=models,
+            config_version=settings.version,
+            request_id=new_id(),
+            received_at=unix_now(),
+        )
+        number = random_of(query, otherwise=Random().random())
+    except RequestError as refused:
+        words = _words(refused.error.message, refused.error.param)
+        raise NotExplained(words, of_request=True) from None
+    return trio.run(_explained, surveyor_at_rest(settings), intake, number)
 
 
 async def _explained(surveyor: Surveyor, intake: Intake, number: float) -> ExplainAnswer:

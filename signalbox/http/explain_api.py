@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol
 from urllib.parse import parse_qs
 
+from signalbox.actors.services import Surveyor
 from signalbox.adapters.openai_parameters import check
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake
 from signalbox.machines.decisions import refusal
 from signalbox.machines.explaining import Considered, ModelExplained, explain, models_of
-from signalbox.machines.facts import Candidate, Percentiles, RouteHealth, RoutesSurveyed
-from signalbox.types import Price, Request, RetryPolicy, Route, Timeouts
+from signalbox.machines.facts import Percentiles, RouteHealth, RoutesSurveyed
+from signalbox.types import Price, Request, RetryPolicy, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +148,6 @@ class ExplainAnswer:
     """The key that is waited for when every route has failed or has no room."""
     refusal: Refused | None
     """What the client would be told at once, where no route would be called nor waited for."""
-
-
-class Surveyor(Protocol):
-    """What is asked of the gateway: to look, and nothing else."""
-
-    async def candidates(
-        self, request: Request, routes: Sequence[Route], at: float, *, only_key: str | None = None
-    ) -> tuple[Candidate, ...]: ...
 
 
 def random_of(query: str, otherwise: float) -> float:

@@ -100,7 +100,7 @@ def take_in(
         labels=_labels(headers),
         prompt_tokens=-(-len(data) // BYTES_PER_TOKEN),
         output_tokens=_likely_answer(body),
-        conversation=conversation,
+        conversation=conversation if settings.routing.affinity else None,
         byok=byok,
     )
     plan = RequestPlan(
