@@ -24,7 +24,11 @@ def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
     _check_server(document, report)
     _check_storage(document, report)
     _check_aliases(document, report)
-    _warn_of_timeouts(document.timeouts, timeouts, report)
+    _warn_of_timeouts((), document.timeouts, timeouts, report)
+    for name, model in document.models.items():
+        if model.timeouts is not None:
+            own = model.timeouts.over(timeouts)
+            _warn_of_timeouts(("models", name), model.timeouts, own, report)
     if document.limits.burst is not None and document.limits.rpm is None:
         report.warn(("limits", "burst"), "has no effect without limits.rpm")
     for path in _without_effect(document):
@@ -120,10 +124,14 @@ def _next_alias(aliases: Mapping[str, str], alias: str) -> str | None:
     return next((name for name in names if name in aliases), None)
 
 
-def _warn_of_timeouts(given: TimeoutTable, timeouts: Timeouts, report: Report) -> None:
+def _warn_of_timeouts(
+    path: KeyPath, given: TimeoutTable, timeouts: Timeouts, report: Report
+) -> None:
+    """`path`: of what has the table `given`, which comes to `timeouts`."""
     for name in ("connect", "first_token", "idle", "response"):
         seconds = getattr(given, name)
         if seconds is not None and seconds > timeouts.total:
             report.warn(
-                ("timeouts", name), f"has no effect: the total of {timeouts.total:g} s ends before"
+                (*path, "timeouts", name),
+                f"has no effect: the total of {timeouts.total:g} s ends before",
             )

@@ -106,6 +106,10 @@ class Cell:
         return STATUS[self.fault.code]
 
 
+OF_THE_MODEL = frozenset({Kind.CONTEXT_LENGTH, Kind.CONTENT_POLICY})
+"""Breaks that no other route of the same model would mend."""
+
+
 @dataclass(frozen=True)
 class StreamCell:
     """A break in the middle of a stream."""
@@ -122,6 +126,8 @@ class StreamCell:
 
     @property
     def rescued(self) -> bool:
+        if self.broken.kind in OF_THE_MODEL:
+            return self.left is SECOND_MODEL
         return self.left is not NOTHING and (self.left is not SECOND_KEY or self.broken.of_key)
 
     @property

@@ -219,7 +219,7 @@ class Character:
 
 
 FLEET = (
-    Character("steady", 3, 50, 0.06, [*REFUSALS, *VERDICTS], outages=[(0.4, 0.44)]),
+    Character("steady", 3, 50, 0.12, [*REFUSALS, *VERDICTS], outages=[(0.4, 0.44)]),
     Character("broken", 2, 60, 0.4, [*BREAKS]),
     Character("silent", 2, 40, 0.3, [*SILENCE]),
     Character("liar", 2, 60, 0.5, [*LIES]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -154,18 +155,31 @@ def test_metrics_are_what_prometheus_reads(http: httpx.Client, saved: list[str])
 async def test_metrics_tell_of_an_outage(autojump_clock: MockClock) -> None:
     shared = Shared()
     station = Station(shared, rpm=10, refuse=True)
-    sources = MetricsSources(
-        station.supervisor, station.pool, station.limiter, station.health, station.state
-    )
     async with station.running():
         await station.health.attempt_started("openai:\ud800")
         await station.leases(5)
         shared.fault = away
         await station.admit(KeyLimits("ci", None, None, None))
-        found = samples((await exposition(sources)).decode())
+        found = samples(await metrics_of(station))
     assert found["signalbox_shared_state_up"] == 0
     assert found["signalbox_shared_state_failures_total"] == 1
     assert found['signalbox_limiter_refusals_total{kind="shared_state",scope="global"}'] == 1
+
+
+async def test_every_metric_is_documented(autojump_clock: MockClock) -> None:
+    station = Station(Shared())
+    async with station.running():
+        text = await metrics_of(station)
+    page = (Path(__file__).parents[1] / "docs" / "operating.md").read_text("utf-8")
+    documented = set(re.findall(r"`(signalbox_\w+)`", page))
+    assert set(re.findall(r"^# HELP (\w+)", text, re.MULTILINE)) == documented
+
+
+async def metrics_of(station: Station) -> str:
+    sources = MetricsSources(
+        station.supervisor, station.pool, station.limiter, station.health, station.state
+    )
+    return (await exposition(sources)).decode()
 
 
 def samples(text: str) -> dict[str, float]:

@@ -282,6 +282,29 @@ default_max_tokens = 100
     assert not settings.providers["anthropic"].usable
 
 
+@pytest.mark.parametrize(
+    ("toml", "warning"),
+    [
+        ("limits.burst = 5", "limits.burst: has no effect without limits.rpm"),
+        (
+            "storage.when_redis_is_away = 'refuse'",
+            "storage.when_redis_is_away: has no effect without storage.redis",
+        ),
+        (
+            "timeouts = { idle = 9, total = 8 }",
+            "timeouts.idle: has no effect: the total of 8 s ends before",
+        ),
+        (
+            f"{LOCAL}[models.m]\nroutes = [{ROUTE}]\ntimeouts = {{ first_token = 601 }}",
+            "models.m.timeouts.first_token: has no effect: the total of 600 s ends before",
+        ),
+    ],
+)
+def test_what_another_key_makes_useless_is_named(tmp_path: Path, toml: str, warning: str) -> None:
+    [told] = load(tmp_path, toml).warnings
+    assert told.endswith(f": {warning}")
+
+
 def test_the_demo_adds_a_model_and_takes_no_name(tmp_path: Path) -> None:
     demo = add_demo(load(tmp_path), "http://127.0.0.1:5/v1/")
     assert demo.providers["simulator"].base_url == "http://127.0.0.1:5/v1"

@@ -215,6 +215,23 @@ def test_a_request_tightens_the_timeouts(lane: Lane, stream: bool) -> None:
     assert lane.trace(seen).failures == [timeout]
 
 
+@body_and_header
+def test_a_request_may_ask_for_a_second_route_beside_a_late_first_one(
+    lane: Lane, where: str
+) -> None:
+    lane.plays(first=Step(first_token_delay=60), second=RESCUE)
+    seen = ask(lane, "first-second", {"hedge": 0.2}, where, stream=True)
+
+    assert seen.text == RESCUE.text
+    assert seen.headers["x-signalbox-provider"] == lane.provider("second")
+    assert [call["ended"] for call in lane.ended_calls("first")] == ["client_closed"]
+    events = lane.trace(seen).events
+    assert events[-4:-1] == ("hedge_started", "attempt_dropped", "first_token_received")
+    charge = lane.charge(seen)
+    assert charge is not None
+    assert charge.provider == lane.provider("second")
+
+
 # ── providers ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -109,7 +109,7 @@ async def test_retries_are_out_of_the_budget_of_their_route(bench: Bench) -> Non
 async def test_hedges_are_out_of_one_budget_which_ordinary_calls_fill(bench: Bench) -> None:
     hedges = 0
     while bench.health.may_hedge():
-        bench.health.hedge_started()
+        await bench.health.attempt_started(f"openai:{hedges}", hedge=True)
         hedges += 1
     assert hedges == HEDGES.reserve
     for number in range(round(1 / HEDGES.ratio)):

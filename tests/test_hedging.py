@@ -179,6 +179,22 @@ def test_late_is_what_the_client_says_or_the_routes_95th_percentile(after: float
     )
 
 
+def test_a_call_with_another_key_is_watched_as_well() -> None:
+    measured = RouteHealth(first_token_percentiles=Percentiles(p50=0.5, p90=1.0, p95=1.5, p99=4.0))
+    talk = selecting(replace(ONE, stream=True, hedge=True))
+    talk.tell(surveyed(talk, health=measured), "lease #1 a:m")
+    selected = "route_selected: selecting → executing"
+    talk.tell(leased(1), selected, "open #1 a:m", "timer hedge #1 1.5 s")
+    talk.tell(
+        failed(1, FailureKind.RATE_LIMITED),
+        "settle #1 rate_limited",
+        "attempt_failed: executing → retrying",
+        "lease #2 a:m",
+    )
+    again = "backoff_elapsed: retrying → executing"
+    talk.tell(leased(2, "k2"), again, "open #2 a:m", "timer hedge #2 1.5 s")
+
+
 def test_of_a_route_that_was_never_measured_nobody_knows_what_is_late() -> None:
     talk = selecting(replace(ONE, stream=True, hedge=True))
     talk.tell(surveyed(talk), "lease #1 a:m")

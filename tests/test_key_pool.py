@@ -4,7 +4,14 @@ import pytest
 import trio
 import trio.testing
 
-from signalbox.actors.key_pool import AttemptOutcome, Denied, KeyPool, Lease, anonymous_key
+from signalbox.actors.key_pool import (
+    AttemptOutcome,
+    Denied,
+    KeyPool,
+    Lease,
+    ProviderKey,
+    anonymous_key,
+)
 from signalbox.actors.mailbox import Mailbox
 from signalbox.actors.store_access import InProcess
 from signalbox.adapters.protocol import RateLimits
@@ -23,6 +30,33 @@ def headers(remaining: int | None = None, **said: float | None) -> AttemptOutcom
         limit_requests=10, remaining_requests=remaining, reset_requests=said.get("reset")
     )
     return AttemptOutcome(None, None, limits, observed_at=said.get("observed_at"))
+
+
+# ── how much ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("keys", "granted"),
+    [
+        ([key("a", rpm=100)], 100),
+        ([key("a", tpm=1000)], 100),
+        ([key("a", rpm=300, tpm=1000), key("b", rpm=50)], 150),
+    ],
+)
+async def test_a_thousand_parallel_requests_never_pass_the_limits_of_the_keys(
+    keys: list[ProviderKey], granted: int
+) -> None:
+    d = desk(*keys)
+    answers: list[Lease | Denied] = []
+
+    async def one() -> None:
+        answers.append(await d.ask(tokens=10))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(1000):
+            nursery.start_soon(one)
+    leases = [answer for answer in answers if isinstance(answer, Lease)]
+    assert (len(leases), len({lease.id for lease in leases})) == (granted, granted)
 
 
 # ── which key ─────────────────────────────────────────────────────────────────────────────────

@@ -1,12 +1,15 @@
 """Who waits for a key, and in which order they are served."""
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 import trio.testing
 
 from signalbox.actors.key_pool import MAX_WAITERS, TURN, AttemptOutcome, KeyPool, Lease
-from signalbox.actors.store_access import InProcess
+from signalbox.actors.store_access import Answered, AnswerT, InProcess, ItemT, Operation
 from signalbox.machines.limits import WINDOW
+from signalbox.persistence.lease_stores import LeaseStore
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from tests.key_desk import TTL, key
 
@@ -49,6 +52,28 @@ async def test_room_that_one_waiter_does_not_use_goes_to_the_next(
     await wait_and_lease(pool, 2, served)
     assert served == [2]
     assert trio.current_time() == pytest.approx(start + TURN)
+
+
+class FarAway(InProcess[LeaseStore]):
+    """A store whose answers are on their way for a second."""
+
+    async def ask(
+        self, operation: Operation[LeaseStore, ItemT, AnswerT], items: Sequence[ItemT], now: float
+    ) -> Answered[AnswerT]:
+        answered = await super().ask(operation, items, now)
+        await trio.sleep(1)
+        return answered
+
+
+async def test_room_that_came_while_the_answer_was_on_its_way_is_found(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    pool = KeyPool([key("a", rpm=1)], FarAway(MemoryLeaseStore()))
+    start, served = trio.current_time(), list[int]()
+    await wait_and_lease(pool, 1, served)
+    await trio.sleep_until(start + 1 + WINDOW - 0.5)
+    await wait_and_lease(pool, 2, served)
+    assert served == [1, 2]
 
 
 async def test_a_settled_lease_wakes_the_first_in_the_queue(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from signalbox.errors import Failure, FailureKind
+from signalbox.errors import Failure, FailureKind, StoreUnavailable
 from signalbox.machines.facts import Unavailable
 from signalbox.persistence.lease_stores import (
     AttemptOutcome,
@@ -28,6 +28,7 @@ from signalbox.persistence.lease_stores import (
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.leases_redis import RedisLeaseStore
 from tests.lease_twins import LeaseTwins
+from tests.lost_answers import losing_an_answer
 from tests.servers import private_redis
 
 pytestmark = pytest.mark.system
@@ -113,6 +114,18 @@ def test_the_lease_of_a_dead_gateway_comes_free_after_its_time(client: redis.Red
     assert alive.expire(now) == [probe]
     assert lease(alive, now, UNLIMITED).token > probe.token
     assert not settled(dead, probe, SUCCESS, now)
+
+
+def test_a_lease_without_an_answer_is_given_back(socket: Path, client: redis.Redis) -> None:
+    others, keys = RedisLeaseStore(client), [KeyQuota(f"p/{n}", rpm=1, tpm=10) for n in range(2)]
+    lease(others, NOW, keys[0])
+    with losing_an_answer(socket, repeats=0) as forgetful:
+        store = RedisLeaseStore(forgetful)
+        with pytest.raises(StoreUnavailable, match="lost"):
+            store.acquire([request(*keys)], NOW)
+        assert len(others.open_leases(NOW)) == 2
+        assert lease(store, NOW, *keys).key_id == "p/1"
+    assert len(others.open_leases(NOW)) == 2
 
 
 def test_a_lease_from_before_a_flush_does_not_settle_a_later_one(client: redis.Redis) -> None:

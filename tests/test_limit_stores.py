@@ -42,6 +42,7 @@ from signalbox.persistence.lease_stores import (
 from signalbox.persistence.limits_memory import MemoryLimitStore
 from signalbox.persistence.limits_redis import RedisLimitStore
 from tests.limit_oracle import CheckedLimits
+from tests.lost_answers import losing_an_answer
 from tests.servers import private_redis
 
 pytestmark = pytest.mark.system
@@ -324,30 +325,27 @@ def test_a_flush_forgets_and_no_id_comes_again(client: redis.Redis) -> None:
     assert len(ids) == 4
 
 
-class LosesAnAnswer(redis.UnixDomainSocketConnection):
-    """Its first answer to a script is lost on the way."""
-
-    lost = False
-
-    def send_command(self, *args: Any, **options: Any) -> None:
-        super().send_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's own
-        if args[0] == "EVALSHA" and not self.lost:
-            self.lost = True
-            super().read_response()
-            raise redis.ConnectionError("lost")
-
-
 def test_a_call_that_the_client_repeats_counts_once(socket: Path, client: redis.Redis) -> None:
     RedisLimitStore(client).expire(0.0)  # loads the script
-    pool = redis.ConnectionPool(
-        LosesAnAnswer, path=str(socket), max_connections=1, retry=Retry(NoBackoff(), 1)
-    )
-    with redis.Redis(connection_pool=pool) as forgetful:
+    request = asked(limits_of(Scope.KEY, "ci", rpm=2, concurrency=2))
+    with losing_an_answer(socket, repeats=1) as forgetful:
         store = RedisLimitStore(forgetful)
-        request = asked(limits_of(Scope.KEY, "ci", rpm=2, concurrency=2))
         answers = [store.reserve([request], 0.0)[0] for _ in range(3)]
     assert [isinstance(answer, LimitGranted) for answer in answers] == [True, True, False]
-    pool.disconnect()
+
+
+def test_what_was_reserved_without_an_answer_is_given_back(
+    socket: Path, client: redis.Redis
+) -> None:
+    request = asked(limits_of(Scope.KEY, "ci", tpm=10, concurrency=1), tokens=10)
+    others = RedisLimitStore(client)
+    assert others.expire(0.0) == 0  # which loads the script
+    with losing_an_answer(socket, repeats=0) as forgetful:
+        store = RedisLimitStore(forgetful)
+        with pytest.raises(StoreUnavailable, match="lost"):
+            store.reserve([request], 0.0)
+        assert others.expire(0.0) == 1
+        assert isinstance(store.reserve([request], 0.0)[0], LimitGranted)
 
 
 def test_a_redis_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:

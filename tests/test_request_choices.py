@@ -135,6 +135,11 @@ def test_the_deadline_bounds_patience() -> None:
     talk.tell(surveyed(talk, {"a:m": 12.0}), "key_awaited: selecting → selecting", "await a:m 15 s")
 
 
+TO_THE_SECOND = (
+    "routes_exhausted: selecting → falling_back",
+    "next_model_chosen: falling_back → selecting",
+    "survey b:n",
+)
 EXHAUSTED = (
     "routes_exhausted: selecting → falling_back",
     "fallbacks_exhausted: falling_back → failed",
@@ -150,6 +155,29 @@ def test_a_key_that_is_free_too_late_is_not_waited_for_but_told() -> None:
     assert talk.error.retry_after == 30.5
 
 
+def test_a_key_that_is_free_at_the_deadline_is_told_at_once() -> None:
+    talk = selecting(plan(model("m", "a"), timeouts=Timeouts(total=15)))
+    talk.tell(surveyed(talk, {"a:m": 15.0}), *EXHAUSTED)
+    assert talk.error.retry_after == 15.0
+
+
+def test_when_every_route_is_down_the_client_is_told_when_one_is_tried_again() -> None:
+    def down(until: float) -> f.RouteHealth:
+        return f.RouteHealth(breaker=f.BreakerState.OPEN, breaker_reopens_at=until)
+
+    talk = selecting(TWO_MODELS)
+    talk.at = 1.0
+    talk.tell(surveyed(talk, health=down(until=4.0)), *TO_THE_SECOND)
+    talk.tell(
+        surveyed(talk, health=down(until=9.0)),
+        "routes_exhausted: selecting → falling_back",
+        "fallbacks_exhausted: falling_back → failed",
+        "error 503 all_routes_failed",
+        "finish failed",
+    )
+    assert (talk.error.retry_after, talk.error.should_retry) == (3.0, True)
+
+
 def test_a_wait_that_ends_without_room_is_the_last() -> None:
     talk = waiting()
     talk.at = 3.0
@@ -160,12 +188,7 @@ def test_a_wait_that_ends_without_room_is_the_last() -> None:
 
 def to_the_last_model(talk: Dialogue) -> None:
     """The first model's key has room at 5.0; the request has gone on to the second."""
-    talk.tell(
-        surveyed(talk, {"a:m": 5.0}),
-        "routes_exhausted: selecting → falling_back",
-        "next_model_chosen: falling_back → selecting",
-        "survey b:n",
-    )
+    talk.tell(surveyed(talk, {"a:m": 5.0}), *TO_THE_SECOND)
 
 
 BACK_TO_THE_FIRST = (

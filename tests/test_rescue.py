@@ -25,6 +25,7 @@ from tests.dialogue import (
     leased,
     model,
     plan,
+    selecting,
     streaming,
     surveyed,
 )
@@ -137,6 +138,21 @@ def test_a_rescue_without_new_text_is_an_answer() -> None:
     talk.tell(charged(2), "end #2", "answered: executing → done", "finish done")
 
 
+def test_a_restart_after_reasoning_alone_must_say_something() -> None:
+    talk = broken(going_on(), f.Delivered(reasoning=9))
+    talk.tell(surveyed(talk), "lease #2 b:m")
+    talk.tell(leased(2), SELECTED, "open #2 b:m by restart")
+    talk.tell(
+        ended(2, chars=0),
+        "settle #2 empty_answer",
+        "attempt_failed: executing → retrying",
+        "timer backoff 0.2 s",
+    )
+    talk.tell(BACKOFF, "lease #3 b:m")
+    talk.tell(leased(3), "backoff_elapsed: retrying → executing", "open #3 b:m by restart")
+    talk.tell(ended(3, "length", chars=0), "settle #3", "charge #3 answered")
+
+
 def test_a_stream_may_break_more_than_once() -> None:
     talk = resumed(chain=plan(model("m", "a", "b", "c")))
     talk.tell(content(2), FIRST, "commit #2")
@@ -164,6 +180,42 @@ def test_same_model_stays_with_the_model() -> None:
         "charge #1 broken",
         "fallbacks_exhausted: falling_back → failed",
         *BROKEN,
+    )
+
+
+def test_same_model_does_not_go_back_to_a_model_whose_key_was_rate_limited() -> None:
+    talk = selecting(replace(TWO_MODELS, stream=True, midstream=Midstream.SAME_MODEL))
+    talk.tell(
+        surveyed(talk, {"a:m": 12.0}),
+        "routes_exhausted: selecting → falling_back",
+        "next_model_chosen: falling_back → selecting",
+        "survey b:n",
+    )
+    talk.tell(surveyed(talk), "lease #1 b:n")
+    talk.tell(leased(1), SELECTED, "open #1 b:n")
+    talk.tell(content(1), FIRST, "commit #1")
+    talk.tell(
+        failed(1, FailureKind.CONNECTION_LOST), "settle #1 connection_lost", RESUMED, "survey b:n"
+    )
+    talk.tell(
+        surveyed(talk),
+        "routes_exhausted: selecting → falling_back",
+        "charge #1 broken",
+        "fallbacks_exhausted: falling_back → failed",
+        *BROKEN,
+    )
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CONTEXT_LENGTH, FailureKind.CONTENT_POLICY])
+def test_what_the_model_itself_cannot_answer_goes_on_from_another_model(kind: FailureKind) -> None:
+    talk = going_on(plan(model("m", "a", "b"), model("n", "c")))
+    talk.tell(
+        failed(1, kind),
+        f"settle #1 {kind}",
+        RESUMED,
+        "routes_exhausted: selecting → falling_back",
+        "next_model_chosen: falling_back → selecting",
+        "survey c:n",
     )
 
 

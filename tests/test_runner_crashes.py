@@ -19,8 +19,19 @@ from signalbox.adapters.openai_door import ChatEncoder
 from signalbox.machines import facts as f
 from signalbox.machines.request import decide
 from signalbox.machines.state import Decision, RequestState
-from tests.rig import Rig, kinds, model, plan, scripted_rig, sent
-from tests.scripted_upstream import LOST, ROLE, Head, Script, answer, error, stream, text
+from tests.rig import Rig, kinds, model, plan, provider_key, scripted_rig, sent
+from tests.scripted_upstream import (
+    LOST,
+    ROLE,
+    Call,
+    Head,
+    Script,
+    ScriptedUpstream,
+    answer,
+    error,
+    stream,
+    text,
+)
 
 ONE = plan(model("m", "a"))
 TWO = plan(model("m", "a", "b"))
@@ -204,6 +215,20 @@ async def test_a_crash_while_a_key_is_awaited_ends_the_request(
 ) -> None:
     rig = scripted_rig(tmp_path, error(429, retry_after="3"))
     breaks("key_pool", "wait_for_room")(rig, monkeypatch)
+    async with rig.running():
+        pieces = await rig.ask(rig.request(), ONE)
+    assert told(pieces) == "500 internal_error"
+    assert_failed(rig)
+
+
+async def test_a_crash_during_a_backoff_ends_the_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(call: Call) -> Script:
+        breaks("health", "snapshots")(rig, monkeypatch)
+        return error(500)
+
+    rig = Rig(ScriptedUpstream(fail), tmp_path, [provider_key("a")])
     async with rig.running():
         pieces = await rig.ask(rig.request(), ONE)
     assert told(pieces) == "500 internal_error"

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from signalbox.actors.outputs import Output
+from signalbox.adapters.openai_door import ChatEncoder
+from signalbox.adapters.protocol import Delta
 from signalbox.machines.plan import RequestPlan
 from signalbox.types import Midstream
 from tests.folding import fold_bytes
@@ -24,6 +27,7 @@ from tests.scripted_upstream import (
     Wait,
     chunk,
     error,
+    event,
     stream,
     text,
 )
@@ -123,6 +127,20 @@ async def test_after_a_tool_call_nothing_goes_on(autojump_clock: MockClock, tmp_
     assert len(rig.calls) == 1
 
 
+async def test_words_that_could_be_a_repetition_go_before_a_tool_call(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    tool = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ends = chunk({}, "tool_calls")
+    calls: list[Step] = [Head(), text("The "), chunk({"tool_calls": [tool]}), ends, DONE]
+    rig = scripted_rig(tmp_path, CUT, calls)
+    pieces = await ask(rig, going_on(prefill=True))
+    assert told(pieces) == f"{SAID}The "
+    seam = f": resumed at b m after {len(SAID)} characters (prefill)\n\n".encode()
+    first, *_ = sent(pieces).partition(seam)[2].split(b"\n\n")
+    assert b"The " in first
+
+
 async def test_a_rescue_that_has_nothing_to_add_ends_the_stream(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
@@ -141,6 +159,16 @@ async def test_a_stream_that_falls_silent_goes_on_elsewhere_at_its_idle_clock(
     pieces = await ask(rig, going_on())
     assert told(pieces) == WHOLE
     assert rig.calls[1].at == pytest.approx(60)
+
+
+async def test_the_only_key_is_waited_for_when_its_limit_breaks_the_stream(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    limited = event({"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
+    rig = scripted_rig(tmp_path, [*CUT[:-1], limited], stream(WHOLE))
+    chain = replace(plan(model("m", "a")), midstream=Midstream.CONTINUE)
+    assert told(await ask(rig, chain)) == WHOLE
+    assert rig.calls[1].at > 0
 
 
 @pytest.mark.parametrize(
@@ -163,6 +191,30 @@ async def test_the_charge_covers_what_was_delivered_once_and_the_cost_all_of_it(
     assert charge.upstream_cost == (20 * PRICE.input + 8 * PRICE.output) * 1000
 
 
+async def test_the_first_token_is_the_one_that_the_client_saw_first(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    cut: list[Step] = [Head(), Wait(1), ROLE, text(SAID), Wait(10), LOST]
+    rig = scripted_rig(tmp_path, cut, stream(WHOLE))
+    await ask(rig, going_on())
+    assert rig.only_trace.first_token_ms == pytest.approx(1000)
+
+
+async def test_what_could_not_be_sent_is_not_taken_for_sent(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The gateway's own fault in one chunk leaves no hole in the text."""
+    rig = scripted_rig(tmp_path, [Head(), ROLE, text("The "), text("lost")], stream(WHOLE))
+    encode = ChatEncoder.delta
+
+    def encode_or_crash(encoder: ChatEncoder, delta: Delta) -> bytes:
+        assert delta.text != "lost"
+        return encode(encoder, delta)
+
+    monkeypatch.setattr(ChatEncoder, "delta", encode_or_crash)
+    assert told(await ask(rig, going_on())) == WHOLE
+
+
 # ── hedging ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -182,6 +234,8 @@ async def test_a_second_route_answers_while_the_first_is_late(
     assert [call.at for call in rig.calls] == [0, pytest.approx(2)]
     assert not rig.upstream.open_calls
     assert rig.only_trace.provider == "b"
+    [late] = await rig.services.health.snapshots(["a:m"], trio.current_time())
+    assert late.first_token == pytest.approx(2), "at least as long as it was waited for"
 
 
 async def test_a_first_route_that_comes_in_time_after_all_wins(

@@ -145,6 +145,26 @@ async def test_a_request_that_meets_the_outage_is_served(
     assert "the shared state is away (connection refused)" in alert
 
 
+async def test_what_waited_while_the_stores_were_lost_does_not_wait_for_the_next_try(
+    autojump_clock: MockClock, shared: Shared
+) -> None:
+    station, answered_after = Station(shared), list[float]()
+
+    async def lease_at(start: float) -> None:
+        await trio.sleep_until(start)
+        await station.lease()
+        answered_after.append(trio.current_time() - start)
+
+    async with station.running():
+        sign_of_life = trio.current_time() + HEARTBEAT
+        station.workers.seconds = 1.0
+        shared.fault = away
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease_at, sign_of_life - 0.5)
+            nursery.start_soon(lease_at, sign_of_life)
+    assert answered_after == [1.0, 0.5]
+
+
 async def test_each_instance_keeps_to_its_share(autojump_clock: MockClock, shared: Shared) -> None:
     stations = [Station(shared, rpm=10) for _ in range(3)]
     async with stations[0].running(), stations[1].running(), stations[2].running():

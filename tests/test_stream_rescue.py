@@ -1,5 +1,5 @@
-"""Streams that break: what a request may wish, what the next route may answer, and what cannot be
-joined on."""
+"""Streams that break: what a request may wish, what the next route may answer, what cannot be
+joined on, and what an operator sees of it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.fault_cells import (
 from tests.fault_table import BEGUN, TEXT
 from tests.lanes import Lane, Lanes, running_lanes, served_by
 from tests.observed import Seen
+from tests.viewer import viewer
 
 MODELS = {left.name: left.model for left in (*EACH, PREFILL)} | {"spare": served_by("spare")}
 CUT = Step(text=TEXT, cut_after=3)
@@ -113,3 +114,31 @@ def _assert_told_at_once(lane: Lane, seen: Seen) -> None:
     assert "error" in seen.finish_reasons
     assert seen.error["code"] == "bad_upstream"
     assert (seen.done_marks, lane.called()) == (1, {"first": 1})
+
+
+@pytest.mark.parametrize(
+    ("left", "answer", "how"),
+    [(SECOND_PROVIDER, AGAIN, "splice"), (PREFILL, Step(text="e four"), "prefill")],
+)
+def test_an_operator_sees_the_seam_live_and_afterwards(
+    lane: Lane, left: Left, answer: Step, how: str
+) -> None:
+    lane.plays(first=CUT, second=answer)
+    with viewer(lane.gateway.url) as watching:
+        watching.receive()
+        seen = lane.ask(left.name, stream=True)
+        messages = watching.until("finished")
+    seam = {
+        message["event"]: (message["provider"], message["detail"]["reason"])
+        for message in messages
+        if message["type"] == "transition" and message["detail"]
+    }
+    broken_at, why = seam["stream_resumed"]
+    assert broken_at == lane.provider("first")
+    assert why.startswith(f"connection_lost after {len(BEGUN)} characters: ")
+    assert seam["first_token_received"] == (lane.provider("second"), f"goes on by {how}")
+    outcomes = [message["outcome"] for message in messages if message["type"] == "attempt"]
+    assert outcomes == ["started", "failed", "started", "answered"]
+    reasons = lane.trace(seen).reasons
+    assert reasons["stream_resumed"] == [why]
+    assert reasons["first_token_received"] == [f"goes on by {how}"]

@@ -14,12 +14,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
 
 from signalbox.actors.joint import Joint
 from signalbox.actors.key_pool import Lease, ProviderKey
+from signalbox.actors.masking import masked_failure, secrets_of
 from signalbox.actors.ports import Upstream, UpstreamError, UpstreamErrorKind, UpstreamResponse
 from signalbox.adapters.protocol import (
     Adapter,
@@ -44,8 +45,9 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes. Well above the largest documented answers (images and audio as base64)."""
 LARGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read: enough for any message, too few to be a burden."""
-SHORTEST_SECRET = 8
-"""Characters. A shorter value of a secret header is a word that occurs by chance."""
+LONGEST_PRELUDE = 1024 * 1024
+"""Bytes of a stream's events before its first content: a role, usage, a filter's verdict. Some
+kilobytes at most, but for a provider that never comes to the point."""
 MOST_MADE = 256
 """References that one answer may give out: two for each of OpenAI's 128 choices. What comes after
 them is not remembered."""
@@ -127,6 +129,7 @@ class Attempt:
     """When the answer's head came."""
     health_number: int | None = None
     _joint: Joint | None = None
+    _prelude: int = 0
     _ended: bool = False
     _failure: Failure | None = None
     _response: UpstreamResponse | None = None
@@ -139,32 +142,14 @@ class Attempt:
         """Makes the call and emits how it went; emits nothing once it was cancelled."""
         with self.scope:
             try:
-                failure = self._masked(await self._guarded(request, tools))
+                failure = await self._guarded(request, tools)
+                if failure is not None:
+                    failure = masked_failure(failure, secrets_of(self.key, self.route))
                 await tools.emit(self._outcome(request, failure, tools))
                 await self._drain()
             finally:
                 if self._response is not None:
                     self._response.close()
-
-    def without_secrets(self, text: str) -> str:
-        """`text` with the key and the route's secret headers masked: some providers echo them."""
-        secrets = [value for _, value in self.route.headers]
-        if self.key.secret is not None:
-            secrets.append(self.key.secret)
-        for secret in secrets:
-            if len(secret.reveal()) >= SHORTEST_SECRET:
-                text = text.replace(secret.reveal(), "[key]")
-        return text
-
-    def _masked(self, failure: Failure | None) -> Failure | None:
-        if failure is None:
-            return None
-        return replace(
-            failure,
-            message=self.without_secrets(failure.message),
-            code=failure.code and self.without_secrets(failure.code),
-            param=failure.param and self.without_secrets(failure.param),
-        )
 
     async def _guarded(self, request: Request, tools: AttemptTools) -> Failure | None:
         try:
@@ -304,7 +289,8 @@ class Attempt:
                         self.finish_reasons.setdefault(index, reason)
                     new = event if self._joint is None else self._joint.admit(event)
                     self.new_chars += new.content_chars
-                    deltas.append(new)
+                    if self._is_kept(new):
+                        deltas.append(new)
                 case StreamError():
                     self._failure = event.failure
                     self._ended = True
@@ -313,6 +299,19 @@ class Attempt:
                     self._ended = True
                     break
         return deltas
+
+    def _is_kept(self, delta: Delta) -> bool:
+        """After a seam the client gets content and the end alone, so what is only repeated is not
+        held until the joint is reached."""
+        if delta.content_chars or delta.opaque or delta.finish_reasons:
+            return True
+        if self.resume is not None:
+            return False
+        if not self.new_chars:
+            self._prelude += len(delta.raw)
+            if self._prelude > LONGEST_PRELUDE:
+                raise ProviderProtocolError(f"{LONGEST_PRELUDE} bytes of a stream without content")
+        return True
 
     def _note_state(self, told: Answer | Delta) -> None:
         self.answer_id = self.answer_id or told.id

@@ -43,19 +43,25 @@ class Health:
         """The ids of the routes that this process has called, as far as it remembers."""
         return list(self._retries)
 
-    async def attempt_started(self, route_id: str, *, retry: bool = False) -> int:
+    async def attempt_started(
+        self, route_id: str, *, retry: bool = False, hedge: bool = False
+    ) -> int:
         """The attempt's number, for `record`. On a half-open breaker it may be the probe.
 
-        `retry`: the same request calls the route again, out of the route's retry budget.
+        `retry`: the same request calls the route again, out of the route's retry budget. `hedge`:
+        it runs beside another attempt, out of the budget of hedges. Every other one pays into both.
         """
         now = self._clock()
-        budget = self._retries_of(route_id)
-        self._retries[route_id] = budget.withdrawn(now) if retry else budget.deposited(now)
-        self._retries.move_to_end(route_id)
-        if len(self._retries) > MAX_ROUTES:
-            self._retries.popitem(last=False)
-        if not retry:
-            self._hedges = self._hedges.deposited(now)
+        if hedge:
+            self._hedges = self._hedges.withdrawn(now)
+        else:
+            budget = self._retries_of(route_id)
+            self._retries[route_id] = budget.withdrawn(now) if retry else budget.deposited(now)
+            if not retry:
+                self._hedges = self._hedges.deposited(now)
+            self._retries.move_to_end(route_id)
+            if len(self._retries) > MAX_ROUTES:
+                self._retries.popitem(last=False)
         answered = await self._stores.ask(START_ATTEMPT, [route_id], now)
         [number] = answered.answers
         # Numbers begin at 1, so the sign can say where the attempt is known.
@@ -100,10 +106,6 @@ class Health:
     def may_hedge(self) -> bool:
         """Whether the budget of all requests has room for one more hedge."""
         return self._hedges.has_room(self._clock())
-
-    def hedge_started(self) -> None:
-        """The attempt that starts now runs beside another one, out of the budget of hedges."""
-        self._hedges = self._hedges.withdrawn(self._clock())
 
     def _retries_of(self, route_id: str) -> CallBudget:
         return self._retries.get(route_id) or CallBudget.fresh(RETRIES)

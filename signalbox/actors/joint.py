@@ -25,7 +25,7 @@ class Joint:
         if self._from_start and delta.opaque and not self._splice.joined:
             raise SpliceMismatch("a tool call, a refusal or audio came in place of the text")
         text = self._splice.admit(delta.text)
-        if delta.finish_reasons:
+        if delta.finish_reasons or delta.opaque:
             text += self._splice.rest()
         if text == delta.text and not delta.reasoning_chars:
             return delta

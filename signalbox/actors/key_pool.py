@@ -144,8 +144,9 @@ class _Waiter:
         self._woken.set()
 
     async def woken(self, seconds: float) -> None:
-        """Returns when it is woken, after `seconds` at the latest."""
-        with trio.move_on_after(seconds):
+        """Returns when it is woken, after `seconds` at the latest: at once where they are over, as
+        they may be when a shared store's answer took its time."""
+        with trio.move_on_after(max(0.0, seconds)):
             await self._woken.wait()
         self._woken = trio.Event()
 

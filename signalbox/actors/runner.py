@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -167,7 +169,7 @@ class RequestRunner:
                 self._state = self._decided
                 self._trace.transition(command)
             case c.StartTimer():
-                self._timer_tasks.start_soon(self._timer, command)
+                self._timer_tasks.start_soon(self._report, partial(self._timer, command))
             case c.AdmitRequest():
                 return await self._held.admit()
             case c.SurveyRoutes():
@@ -175,7 +177,7 @@ class RequestRunner:
             case c.AcquireLease():
                 return await self._held.lease(command)
             case c.AwaitKey():
-                self._timer_tasks.start_soon(self._await_key, command)
+                self._timer_tasks.start_soon(self._report, partial(self._held.await_key, command))
             case c.OpenUpstream():
                 await self._open(command)
             case c.CommitAnswer():
@@ -201,20 +203,21 @@ class RequestRunner:
     async def _emit(self, fact: f.Fact) -> None:
         await self._facts_in.send(fact)
 
-    async def _timer(self, command: c.StartTimer) -> None:
+    async def _report(self, awaited: Callable[[], Awaitable[f.Fact]]) -> None:
+        try:
+            fact = await awaited()
+        except Exception as error:
+            logger.exception("request %s crashed while it waited", self._request.id)
+            fact = f.RequestCrashed(self._clock(), type(error).__name__)
+        await self._emit(fact)
+
+    async def _timer(self, command: c.StartTimer) -> f.Fact:
         await trio.sleep(command.delay)
         breaker = f.BreakerState.CLOSED
         if command.route is not None:
             [past] = await self._services.health.snapshots([command.route.id], self._clock())
             breaker = past.breaker
-        await self._emit(f.TimerFired(self._clock(), command.timer, command.attempt, breaker))
-
-    async def _await_key(self, command: c.AwaitKey) -> None:
-        try:
-            await self._emit(await self._held.await_key(command))
-        except Exception as error:
-            logger.exception("request %s crashed while it waited for a key", self._request.id)
-            await self._emit(f.RequestCrashed(self._clock(), type(error).__name__))
+        return f.TimerFired(self._clock(), command.timer, command.attempt, breaker)
 
     # ── the upstream call ─────────────────────────────────────────────────────────────────────
 
@@ -223,9 +226,9 @@ class RequestRunner:
         attempt = self._held.attempts[command.attempt]
         attempt.timeouts, attempt.resume = command.timeouts, command.resume
         attempt.sent_before = self._transcript.text if command.resume is not None else ""
-        attempt.health_number = await services.health.attempt_started(route.id, retry=command.retry)
-        if command.hedge:
-            services.health.hedge_started()
+        attempt.health_number = await services.health.attempt_started(
+            route.id, retry=command.retry, hedge=command.hedge
+        )
         self._trace.attempt_started(attempt.number, route.provider, route.model, attempt.key.label)
         tools = AttemptTools(
             upstream=services.upstream,
@@ -241,8 +244,8 @@ class RequestRunner:
         self._attempt_tasks.start_soon(attempt.run, self._request, tools)
 
     async def _deliver(self, delta: Delta) -> None:
-        self._transcript.add(delta)
         await self._client.delta(delta)
+        self._transcript.add(delta)
 
     async def _commit(self, number: int) -> None:
         attempt = self._held.attempts[number]
@@ -302,7 +305,9 @@ class RequestRunner:
         services = self._services
         answered_by = self._answered_by()
         charge = self._charge
-        self._held.leave(total_tokens(charge.usage) if charge else 0)
+        used = 0 if charge is None else total_tokens(charge.usage)
+        # Content whose charge was lost was used all the same, only nobody knows how much.
+        self._held.leave(None if charge is None and self._told else used)
         if command.state is State.DONE and answered_by is not None:
             self._remember(answered_by)
         self._trace.body("response", bytes(self._client.sent))
@@ -315,7 +320,7 @@ class RequestRunner:
             error=command.error,
             usage=charge.usage if charge else Usage(),
             cost=charge.amount if charge else None,
-            first_token_at=answered_by.first_token_at if answered_by else None,
+            first_token_at=self._told[0].first_token_at if self._told else None,
         )
         services.writer.save(saved)
 

@@ -296,7 +296,7 @@ class SharedState:
     def _lose(self, why: str) -> None:
         if self._away is not None:
             return
-        self._touch_at = min(self._touch_at, self._clock() + FIRST_PROBE)
+        self._touch_at = self._clock() + FIRST_PROBE
         if self._returning is not None:
             self._away = self._returning
             return

@@ -53,10 +53,10 @@ def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
     if state.lifecycle is State.EXECUTING:
         hedging.on_lease(turn, fact)
         return
-    candidate = None
     if state.lifecycle is State.RETRYING:
         assert state.current is not None, "a backoff without a call"
         event, route, reason = Event.BACKOFF_ELAPSED, state.current.route, ""
+        candidate = _as_surveyed(state, route)
         resume = state.current.resume
     else:
         best = state.alternatives[0]
@@ -76,6 +76,12 @@ def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
         )
     )
     hedging.watch(turn, candidate)
+
+
+def _as_surveyed(state: RequestState, route: Route) -> f.Candidate | None:
+    """The route as the last survey saw it."""
+    seen = (each.candidate for each in state.alternatives if each.route.id == route.id)
+    return next(seen, None)
 
 
 def on_denial(turn: Turn, fact: f.LeaseDenied) -> None:
@@ -107,7 +113,9 @@ def _leave_model(turn: Turn, at: float) -> None:
     waits = tuple(wait for wait in state.waits if wait.model.name != state.model.name)
     own = _waits_of_model(state)
     reports = state.reports + _reports_of_exclusions(state)
-    state = turn.state = replace(state, waits=waits + own, reports=reports)
+    reopen = [state.reopens_at, *(excluded.reopens_at for excluded in state.excluded)]
+    earliest = min((at for at in reopen if at is not None), default=None)
+    state = turn.state = replace(state, waits=waits + own, reports=reports, reopens_at=earliest)
     if state.calls_used_up:
         turn.move(Event.ROUTES_EXHAUSTED, "the request has used up its upstream calls")
         exhausted(turn, at)
@@ -148,8 +156,14 @@ def _patience(state: RequestState, at: float) -> float:
 
 
 def _best_wait(state: RequestState, waits: Sequence[Wait], at: float) -> Wait | None:
+    """The earliest of those that patience reaches and that leave time for a call."""
     until = _patience(state, at)
-    fitting = [wait for wait in waits if wait.again and wait.available_at <= until and at < until]
+    fitting = [
+        wait
+        for wait in waits
+        if wait.again and at < until and wait.available_at <= until
+        if wait.available_at < state.deadline_at
+    ]
     return min(fitting, key=lambda wait: wait.available_at, default=None)
 
 
@@ -211,6 +225,8 @@ def exhausted(turn: Turn, at: float) -> None:
     times = [wait.available_at for wait in state.waits]
     if not times and state.told_to_wait_until is not None:
         times = [state.told_to_wait_until]
+    if state.reopens_at is not None and not state.called:
+        times.append(state.reopens_at)
     retry_after = max(min(times) - at, 0.0) if times else None
     turn.charge_delivered("broken")
     turn.move(Event.FALLBACKS_EXHAUSTED)
@@ -221,8 +237,11 @@ def exhausted(turn: Turn, at: float) -> None:
 
 
 def next_model_after(turn: Turn, failure: Failure, at: float) -> None:
+    """After a failure of the model itself: of a call, or of a stream that is to go on."""
     state = turn.state
-    turn.move(Event.MODEL_FAILED, f"{failure.kind}: {failure.message}")
+    resuming = state.lifecycle is State.SELECTING
+    event = Event.ROUTES_EXHAUSTED if resuming else Event.MODEL_FAILED
+    turn.move(event, f"{failure.kind}: {failure.message}")
     left = state.models_left
     if state.broken is not None and state.plan.midstream is Midstream.SAME_MODEL:
         left = ()

@@ -129,6 +129,8 @@ class SettleAttempt(Command):
     attempt: int
     failure: Failure | None = None
     cancelled: bool = False
+    outrun: bool = False
+    """Another attempt of the request gave content first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ SHORT: Mapping[Step, str] = {
 
 GO_ON = "go on from the next route"
 GO_ON_WITH_KEY = "go on with another key or from the next route"
+GO_ON_ELSEWHERE = "go on from the next model"
+_GOING_ON = {Step.NEXT_KEY: GO_ON_WITH_KEY, Step.NEXT_MODEL: GO_ON_ELSEWHERE}
 
 
 def before_content(kind: FailureKind) -> str:
@@ -56,7 +58,7 @@ def before_content(kind: FailureKind) -> str:
 
 
 def after_content(kind: FailureKind) -> str:
-    return GO_ON_WITH_KEY if verdict(kind, None).step is Step.NEXT_KEY else GO_ON
+    return _GOING_ON.get(verdict(kind, None).step, GO_ON)
 
 
 def on_the_callers_key(kind: FailureKind) -> str:
@@ -103,5 +105,6 @@ The steps:
 A request waits for a rate-limited key only when no route and no model is left. When everything
 failed, the most useful cause decides what the client is told: a prompt that is too long, refused
 content, a field that no route can carry, all rate-limited (429 with the earliest time), all timed
-out (504), no usable answer (502), else 503.
+out (504), no usable answer (502), else 503. Where none was called, for their circuit breakers are
+open, the 503 says when the first of them lets a request through.
 """

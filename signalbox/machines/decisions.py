@@ -1,7 +1,7 @@
 """What follows from a failure: one table for attempts, one function for the final error.
 
-The table is for the time before anything was sent to the client. Afterwards there is one rule: a
-broken stream is told to the client once, inside the stream.
+The table is for the time before anything was sent to the client. A stream that breaks afterwards
+goes on elsewhere where it can (`rescue.py`); where not, the client is told once, inside the stream.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def verdict(kind: FailureKind, retry_after: float | None, *, callers_own: bool =
 def final_error(attempts: Sequence[AttemptReport], retry_after: float | None) -> ApiError:
     """What the client is told when nothing is left: the most useful cause decides.
 
-    `retry_after`: seconds until a key is known to be free again, where that is known.
+    `retry_after`: seconds until a key is known to be free again or, where no route was called at
+    all, until a circuit breaker lets a probe through.
     """
     kinds = {report.kind for report in attempts}
     told = tuple(attempts)
@@ -155,12 +156,16 @@ def final_error(attempts: Sequence[AttemptReport], retry_after: float | None) ->
             should_retry=False,
             attempts=told,
         )
+    if any(report.attempt is not None for report in told):
+        # What was tried has failed, and a key that comes free elsewhere mends little of that.
+        retry_after = None
     return ApiError(
         status=503,
         type="server_error",
         code="all_routes_failed",
         message=f"All routes failed: {_summary(told)}",
-        should_retry=False,
+        retry_after=retry_after,
+        should_retry=_is_bearable(retry_after),
         attempts=told,
     )
 
@@ -198,16 +203,19 @@ def refusal_after(failure: Failure, attempts: tuple[AttemptReport, ...]) -> ApiE
 def _rate_limited(
     attempts: tuple[AttemptReport, ...], kinds: set[FailureKind], retry_after: float | None
 ) -> ApiError:
-    useful = retry_after is not None and retry_after <= LONGEST_USEFUL_WAIT
     return ApiError(
         status=429,
         type="tokens" if kinds == {FailureKind.REQUEST_TOO_LARGE_FOR_QUOTA} else "requests",
         code="rate_limit_exceeded",
         message=f"Every key that could serve this is rate-limited: {_summary(attempts)}",
         retry_after=retry_after,
-        should_retry=useful,
+        should_retry=_is_bearable(retry_after),
         attempts=attempts,
     )
+
+
+def _is_bearable(retry_after: float | None) -> bool:
+    return retry_after is not None and retry_after <= LONGEST_USEFUL_WAIT
 
 
 def _summary(attempts: tuple[AttemptReport, ...]) -> str:
@@ -234,14 +242,13 @@ def rejection(kind: str, message: str, retry_after: float | None) -> ApiError:
             retry_after=retry_after,
             should_retry=True,
         )
-    useful = retry_after is not None and retry_after <= LONGEST_USEFUL_WAIT
     return ApiError(
         status=429,
         type="tokens" if kind == "tokens" else "requests",
         code="rate_limit_exceeded",
         message=message,
         retry_after=retry_after,
-        should_retry=useful,
+        should_retry=_is_bearable(retry_after),
     )
 
 

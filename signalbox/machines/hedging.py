@@ -92,7 +92,7 @@ def drop_loser(turn: Turn, winner: int) -> None:
     calls = (state.current, state.hedge)
     [kept] = [call for call in calls if call.attempt == winner]
     [lost] = [call for call in calls if call.attempt != winner]
-    turn.do(SettleAttempt(lost.attempt, cancelled=True))
+    turn.do(SettleAttempt(lost.attempt, cancelled=True, outrun=True))
     turn.state = replace(state, current=kept, hedge=None)
     turn.move(Event.ATTEMPT_DROPPED, f"attempt {winner} was first", about=lost)
 

@@ -134,12 +134,14 @@ def _on_content(turn: Turn, fact: f.ContentArrived) -> None:
 
 
 def _on_end(turn: Turn, fact: f.UpstreamEnded) -> None:
-    resumed = turn.state.broken is not None
+    broken = turn.state.broken
+    # What repeats or continues sent text may have nothing to add; what starts again may not.
+    complete = broken is not None and broken.delivered.text > 0
     if fact.finish_reason is None:
         failure = Failure(FailureKind.TRUNCATED, "the answer ended without a finish reason")
     elif (
         fact.content_chars == 0
-        and not resumed
+        and not complete
         and fact.finish_reason not in CONTENT_EXPLAINS_ITSELF
     ):
         failure = Failure(
@@ -148,7 +150,7 @@ def _on_end(turn: Turn, fact: f.UpstreamEnded) -> None:
     else:
         hedging.drop_loser(turn, fact.attempt)
         turn.state = replace(turn.state, charging=True)
-        reason = "answered" if fact.content_chars or resumed else "no_content"
+        reason = "answered" if fact.content_chars or broken is not None else "no_content"
         turn.do(SettleAttempt(fact.attempt), RecordCharge(fact.attempt, reason))
         return
     _on_failure(turn, failure, fact)
@@ -166,7 +168,8 @@ def _on_failure(turn: Turn, failure: Failure, fact: f.UpstreamEnded | f.Upstream
         where = f"{call.route.id}, key {call.key_id}"
         turn.do(RaiseAlert(f"{where}: {failure.kind}: {failure.message}"))
     if turn.state.lifecycle is State.STREAMING:
-        rescue.on_break(turn, call, failure, fact.delivered)
+        if rescue.on_break(turn, call, failure, fact.delivered):
+            _go_on(turn, ruling.step, failure, fact.at)
     elif ruling.step is Step.REFUSE and call.resume is None:
         _refuse(turn, call, failure)
     elif turn.state.hedge is not None:
@@ -184,6 +187,14 @@ def _on_failure(turn: Turn, failure: Failure, fact: f.UpstreamEnded | f.Upstream
         next_model_after(turn, failure, fact.at)
     else:
         _next_route(turn, call, failure)
+
+
+def _go_on(turn: Turn, step: Step, failure: Failure, at: float) -> None:
+    """What the model itself cannot answer, none of its other routes goes on with either."""
+    if step is Step.NEXT_MODEL:
+        next_model_after(turn, failure, at)
+    else:
+        turn.do(SurveyRoutes(turn.state.model.routes))
 
 
 def _remember_to_wait(turn: Turn, until: float) -> None:

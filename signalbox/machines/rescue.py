@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines.commands import Resume, SurveyRoutes
-from signalbox.machines.decisions import Step, broken_stream, verdict
+from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, broken_stream, verdict
 from signalbox.machines.facts import Candidate, Delivered
 from signalbox.machines.lifecycle import Event
 from signalbox.machines.state import Break, RequestState, Running, Turn
@@ -21,25 +21,27 @@ REFUSES_PREFILL = frozenset({FailureKind.INVALID_REQUEST, FailureKind.UNSUPPORTE
 """What a model answers that takes no prefill. The client's own request was taken before."""
 
 
-def on_break(turn: Turn, call: Running, failure: Failure, delivered: Delivered) -> None:
-    """The attempt that the client follows failed after content was sent."""
+def on_break(turn: Turn, call: Running, failure: Failure, delivered: Delivered) -> bool:
+    """The attempt that the client follows failed after content was sent. False: it ends here."""
     turn.state = replace(turn.state, broken=Break(delivered, failure.message))
     if not _may_go_on(turn.state):
         turn.charge_delivered("broken")
         turn.move(Event.STREAM_BROKEN, failure.message)
         turn.fail(broken_stream(failure.message, turn.state.reports))
-        return
+        return False
     ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
-    if ruling.step is Step.NEXT_KEY:
+    if ruling.step is not Step.NEXT_KEY:
+        turn.state = replace(turn.state, spent=turn.state.spent | {call.route.id})
+    elif failure.kind in KEY_IS_AT_FAULT:
         burnt = turn.state.burnt | {(call.route.id, call.key_id)}
         turn.state = replace(turn.state, burnt=burnt)
-    else:
-        turn.state = replace(turn.state, spent=turn.state.spent | {call.route.id})
     if turn.state.plan.midstream is Midstream.SAME_MODEL:
-        turn.state = replace(turn.state, models_left=())
+        # A model before this one may have been left for want of a key, and is not waited for.
+        own = tuple(wait for wait in turn.state.waits if wait.model.name == turn.state.model.name)
+        turn.state = replace(turn.state, models_left=(), waits=own)
     sent = f"after {delivered.text} characters"
     turn.move(Event.STREAM_RESUMED, f"{failure.kind} {sent}: {failure.message}")
-    turn.do(SurveyRoutes(turn.state.model.routes))
+    return True
 
 
 def _may_go_on(state: RequestState) -> bool:

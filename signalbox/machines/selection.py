@@ -46,6 +46,8 @@ class Excluded:
     """The request's field that rules the route out, where that is the reason."""
     available_at: float | None = None
     """When a key will have room, where waiting helps."""
+    reopens_at: float | None = None
+    """When its circuit breaker lets the next probe through, where that is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,12 @@ def _exclusion(
             param=candidate.unsupported[0],
         )
     if candidate.health.breaker is BreakerState.OPEN:
-        return Excluded(route, "its circuit breaker is open", kind=FailureKind.OVERLOADED)
+        return Excluded(
+            route,
+            "its circuit breaker is open",
+            kind=FailureKind.OVERLOADED,
+            reopens_at=candidate.health.breaker_reopens_at,
+        )
     headroom = candidate.headroom
     if not headroom.available:
         return no_room(route, headroom.reason, headroom.available_at)

@@ -91,6 +91,8 @@ class RequestState:
     """When the patience for rate-limited keys ends; None: nothing was waited for yet."""
     told_to_wait_until: float | None = None
     """The earliest time that a rate-limited answer named."""
+    reopens_at: float | None = None
+    """The earliest time that a circuit breaker which kept the request out lets a probe through."""
     committed: int | None = None
     """The last attempt whose content went to the client."""
     broken: Break | None = None

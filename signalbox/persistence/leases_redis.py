@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ import msgspec
 import redis
 
 from signalbox.adapters.protocol import RateLimits
+from signalbox.errors import StoreUnavailable
 from signalbox.machines import keys as key_machine
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import PARKS_MODEL, Finding, finding
@@ -47,14 +49,18 @@ MOST_TOKENS = 2**40
 """More than this was not used by an attempt, whatever a provider says: thousands of them still add
 up without rounding."""
 
+MAX_IN_DOUBT = 1024
+"""Requests for leases to be undone once Redis answers. A failure leaves one batch of them, and
+nothing more is asked before the next answer; the leases that are forgotten end with their time."""
+
 _PARTS = ("leases_slot", "leases_keys", "leases_windows", "leases_models")
 
 
 class RedisLeaseStore:
     """A `LeaseStore` for all processes that use this Redis. `window_entries` bounds each key's log.
 
-    Every method raises `StoreUnavailable` where Redis cannot be asked; what was asked may have been
-    done by then, and its leases end with their time.
+    Every method raises `StoreUnavailable` where Redis cannot be asked. What was asked may have been
+    done by then: its leases are taken back before the next call.
     """
 
     def __init__(
@@ -70,6 +76,8 @@ class RedisLeaseStore:
         )
         self._pools: set[str] = set()
         """The providers that were asked for: those whose leases are looked after here."""
+        self._in_doubt: deque[tuple[str, list[str]]] = deque(maxlen=MAX_IN_DOUBT)
+        """A pool, and the ids that a lease there may have, by the key that was chosen."""
 
     def acquire(
         self, requests: Sequence[LeaseRequest], now: float
@@ -79,7 +87,11 @@ class RedisLeaseStore:
             for request in requests
             if request.keys
         ]
-        answers = iter(self._each("acquire", asked, now))
+        try:
+            answers = iter(self._each("acquire", asked, now))
+        except StoreUnavailable:
+            self._in_doubt.extend((pool, _ids(*request)) for pool, request in asked)
+            raise
         return [
             _granted(next(answers))
             if request.keys
@@ -115,6 +127,14 @@ class RedisLeaseStore:
         answers = self._each("conditions", asked, now)
         return [msgspec.convert(answer, KeyCondition) for answer in answers]
 
+    def _take_back(self, now: float) -> None:
+        in_doubt, self._in_doubt = list(self._in_doubt), deque(maxlen=MAX_IN_DOUBT)
+        try:
+            self._each("take_back", in_doubt, now)
+        except StoreUnavailable:
+            self._in_doubt.extend(in_doubt)
+            raise
+
     def _of_all_pools(self, operation: str, now: float) -> list[LeaseRecord]:
         answers = self._call(operation, dict.fromkeys(self._pools, ()), now)
         return [msgspec.convert(lease, LeaseRecord) for leases in answers for lease in leases]
@@ -135,6 +155,8 @@ class RedisLeaseStore:
     def _call(
         self, operation: str, batches: Mapping[str, Sequence[object]], now: float
     ) -> list[Any]:
+        if self._in_doubt:
+            self._take_back(now)
         return self._script.batch(
             [([f"{{sb:pool:{pool}}}"], (operation, now, batch)) for pool, batch in batches.items()]
         )
@@ -167,6 +189,11 @@ def _report(settlement: LeaseSettlement) -> _Report:
         rate_limits=outcome.rate_limits,
         observed_at=outcome.observed_at,
     )
+
+
+def _ids(request: LeaseRequest, nonce: str) -> list[str]:
+    """Those that a lease may get, as the script names it."""
+    return [f"{quota.key_id}#{nonce}" for quota in request.keys]
 
 
 def _granted(answer: Any) -> LeaseRecord | LeaseRefused:

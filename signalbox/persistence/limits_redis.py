@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import redis
 
+from signalbox.errors import StoreUnavailable
 from signalbox.machines.limits import CONCURRENCY_RETRY, TOLERANCE, WINDOW
 from signalbox.persistence.lease_stores import (
     LimitGranted,
@@ -27,6 +29,10 @@ from signalbox.persistence.redis_scripts import RedisScript
 
 SLOT = "{sb:limits}"
 
+MAX_IN_DOUBT = 1024
+"""Reservations to be given back once Redis answers. A failure leaves one batch of them, and nothing
+more is asked before the next answer; what is forgotten ends with its TTL."""
+
 _CONSTANTS = {
     "TOLERANCE": TOLERANCE,
     "CONCURRENCY_RETRY": CONCURRENCY_RETRY,
@@ -36,8 +42,8 @@ _CONSTANTS = {
 
 class RedisLimitStore:
     """A `LimitStore` that processes share. Every call is one round trip and raises
-    `StoreUnavailable`; whether a call that failed was done is then not known, and what it reserved
-    ends with its TTL."""
+    `StoreUnavailable`. Whether a call that failed was done is then not known: what it may have
+    reserved is given back before the next call, which is a round trip more."""
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
         """`clock`: seconds, the same in all processes; None: Redis' own."""
@@ -45,12 +51,17 @@ class RedisLimitStore:
         # Counted here and not by Redis, whose counters begin again when it has lost its memory.
         self._instance = secrets.token_hex(8)
         self._numbers = itertools.count(1)
+        self._in_doubt: deque[LimitSettlement] = deque(maxlen=MAX_IN_DOUBT)
 
     def reserve(
         self, requests: Sequence[LimitRequest], now: float
     ) -> list[LimitGranted | LimitRefused]:
         named = [(f"{self._instance}-{next(self._numbers):016x}", request) for request in requests]
-        answers = self._call("reserve", named)
+        try:
+            answers = self._call("reserve", named)
+        except StoreUnavailable:
+            self._in_doubt.extend(LimitSettlement(id, 0) for id, _ in named)
+            raise
         return [_answer(id, answer) for (id, _), answer in zip(named, answers, strict=True)]
 
     def settle(self, settlements: Sequence[LimitSettlement], now: float) -> list[bool]:
@@ -63,6 +74,9 @@ class RedisLimitStore:
         self._call("count", uses)
 
     def _call(self, operation: str, batch: object) -> Any:
+        if self._in_doubt:
+            self._script([SLOT], "settle", list(self._in_doubt))
+            self._in_doubt.clear()
         return self._script([SLOT], operation, batch)
 
 

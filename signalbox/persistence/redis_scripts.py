@@ -57,15 +57,19 @@ class RedisScript:
         Raises `StoreUnavailable`; some of the calls may have been carried out then.
         """
         now = "" if self._clock is None else repr(self._clock())
-        packed = [
-            (list(keys), [now, *(msgspec.msgpack.encode(argument) for argument in arguments)])
-            for keys, arguments in calls
-        ]
         try:
-            answers = self._run(packed)
+            packed = [
+                (list(keys), [now, *(msgspec.msgpack.encode(argument) for argument in arguments)])
+                for keys, arguments in calls
+            ]
+            return [msgspec.msgpack.decode(answer) for answer in self._run(packed)]
         except redis.RedisError as error:
             raise StoreUnavailable(f"Redis: {error}") from error
-        return [msgspec.msgpack.decode(answer) for answer in answers]
+        except (msgspec.MsgspecError, OverflowError, UnicodeError) as error:
+            # A number or a text that MessagePack does not know, or an answer that is none.
+            raise StoreUnavailable(
+                f"Redis: a call could not be read or written: {error}"
+            ) from error
 
     def _run(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
         # A pipeline asks in a round trip of its own whether the script is there; one call does not.

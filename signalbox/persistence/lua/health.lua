@@ -281,7 +281,12 @@ if operation == "started" then
 elseif operation == "ended" then
   for _, report in ipairs(batch) do finish(report) end
 else
-  for i, id in ipairs(batch) do answers[i] = seen(id) end
+  -- Requests of one time ask for the same routes.
+  local looks = {}
+  for i, id in ipairs(batch) do
+    looks[id] = looks[id] or seen(id)
+    answers[i] = looks[id]
+  end
 end
 save()
 return cmsgpack.pack(answers)

@@ -208,6 +208,18 @@ local function settle(settlement)
   return { done = true, evicted = evictions == 0 and key.evictions > 0 }
 end
 
+-- Of the ids that a lease may have which nobody was told of: nothing was sent on it.
+local function take_back(ids)
+  for _, id in ipairs(ids) do
+    local lease = get(LEASES, id)
+    if lease then
+      local nothing = { verdict = "nothing" }
+      settle({ lease_id = id, token = lease.token, finding = nothing, never_sent = true })
+    end
+  end
+  return true
+end
+
 local function condition(quota)
   local key = load_key(quota.key_id)
   local waits = key.phase == "cooling" or key.phase == "evicted"
@@ -257,6 +269,7 @@ end
 local operations = {
   acquire = each(acquire),
   settle = each(settle),
+  take_back = each(take_back),
   look = each(look),
   conditions = each(condition),
   count = each(count_use),

@@ -48,16 +48,35 @@ local function put_entry(window, number, entry)
   changed_windows[window.name] = window
 end
 
+-- Forgets the entries up to `last`, which are of one block and come to so much.
+local function drop(window, last, requests, tokens)
+  local numbers = {}
+  for number = window.first, last do
+    table.insert(numbers, number)
+  end
+  redis.call("HDEL", window.name, unpack(numbers))
+  add(window, window.first, -requests, -tokens)
+  window.first = last + 1
+end
+
+local function has_left(entry)
+  return entry.at + WINDOW <= NOW
+end
+
+-- Whole blocks where it can: after a pause all entries leave at once.
 local function slide(window)
   while window.first < window.next do
-    local number = window.first
-    local entry = get(window.name, number)
-    if entry.at + WINDOW > NOW then
-      return
+    local block, index = load_block(window, window.first)
+    local last = math.min((index + 1) * BLOCK, window.next) - 1
+    if has_left(get(window.name, last)) then
+      drop(window, last, block.requests, block.tokens)
+    else
+      local entry = get(window.name, window.first)
+      if not has_left(entry) then
+        return
+      end
+      drop(window, window.first, entry.requests, entry.tokens)
     end
-    add(window, number, -entry.requests, -entry.tokens)
-    redis.call("HDEL", window.name, number)
-    window.first = number + 1
   end
 end
 
