@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from signalbox.machines.lifecycle import Event
+from tests import simulate
 from tests.fleet import ALL_PLOTS
 from tests.simulation import SMALL, Simulation
 from tests.simulation_rules import check
@@ -49,3 +50,18 @@ def everything_happened(simulation: Simulation) -> None:
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     first, again = (Simulation(3, 100, tmp_path / name).run() for name in ("a", "b"))
     assert first.digest() == again.digest()
+
+
+def test_a_broken_rule_is_told_as_a_dialogue_and_with_how_to_run_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(simulation: Simulation) -> None:
+        raise AssertionError(simulation.story(simulation.clients[0]))
+
+    monkeypatch.setattr(simulate, "check", broken)
+    told = simulate.broken_rule(7)
+    assert told is not None
+    for line in ("seed 7, client 0:", "client 0 asks for", "  admitted: pending → selecting"):
+        assert line in told
+    assert "the request is over" in told
+    assert told.endswith("alone: SIGNALBOX_SEED=7 pytest tests/test_simulation.py -k small")
