@@ -97,6 +97,19 @@ async def test_a_refused_prefill_is_not_the_final_error(
     ]
 
 
+async def test_an_answer_that_the_client_itself_began_is_not_begun_for_a_route_that_echoes(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    rig = scripted_rig(tmp_path, CUT, stream(WHOLE))
+    request = rig.request(stream=True)
+    own = [*request.body["messages"], {"role": "assistant", "content": "Listen: "}]
+    request = replace(request, body={**request.body, "messages": own})
+    async with rig.running():
+        pieces = await rig.ask(request, going_on(prefill=True))
+    assert told(pieces) == WHOLE
+    assert [call.body["messages"] for call in rig.calls] == [own, own]
+
+
 async def test_a_second_answer_that_says_something_else_is_not_joined_on(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:

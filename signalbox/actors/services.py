@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from signalbox.actors.affinity import Affinity
 from signalbox.actors.attempt import Endpoint
@@ -52,11 +53,18 @@ class Surveyor:
                 headroom=Headroom(available=True) if route.provider in request.byok else room,
                 unsupported=self.unsupported(request, route),
                 warm=self._warmth(request, route),
-                prefill=self.endpoints[route.provider].adapter.prefills(route),
+                prefill=self._takes_prefill(request, route),
                 callers_own=route.provider in request.byok,
             )
             for route, past, room in zip(routes, health, rooms, strict=True)
         )
+
+    def _takes_prefill(self, request: Request, route: Route) -> bool:
+        """Not where the client itself began the answer and the route would echo that too: nobody
+        could tell its words from the gateway's."""
+        adapter = self.endpoints[route.provider].adapter
+        begun = _last_role(request.body) == "assistant"
+        return adapter.prefills(route) and not (begun and adapter.echoes_prefill(route))
 
     def _warmth(self, request: Request, route: Route) -> Warmth | None:
         if request.conversation is None or route.provider in request.byok:
@@ -79,3 +87,8 @@ class RunnerServices(Surveyor):
     new_id: Callable[[], str]
     alert: Callable[[str], None]
     max_payload_bytes: int
+
+
+def _last_role(body: Mapping[str, Any]) -> object:
+    messages = body.get("messages") or [{}]
+    return messages[-1].get("role")
