@@ -313,7 +313,7 @@ def _stores(supervisor: Supervisor, settings: Settings) -> _Stores:
         return _Stores(InProcess(leases), InProcess(limits), InProcess(health), None)
     client = open_redis(settings.storage.redis.reveal())
     instances = RedisInstances(client, secrets.token_hex(8))
-    threads = WorkerThreads("shared-state", 1)
+    threads = WorkerThreads("shared-state", 3)  # leases, limits, health
     shared = SharedState(supervisor, instances, threads, alert=alerts.error)
     return _Stores(
         shared.access(RedisLeaseStore(client), leases, debt=Debt(leases.hand_over, COUNT_KEYS)),

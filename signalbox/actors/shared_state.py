@@ -1,9 +1,10 @@
 """The actor between this process and the stores that all instances share (Redis).
 
-What is asked for at one time goes to the stores as one batch, in one thread. When a call fails or
-is late, the stores are *away*: every ask is answered by stores of this process instead, under this
-instance's share of the limits, and the shared ones are tried again until they answer. Then what was
-used meanwhile is counted there, what is owed to them is settled, and they are asked again.
+What is asked for at one time goes to the stores as one batch, in one thread for each of them. When
+a call fails or is late, the stores are *away*: every ask is answered by stores of this process
+instead, under this instance's share of the limits, and the shared ones are tried again until they
+answer. Then what was used meanwhile is counted there, what is owed to them is settled, and they are
+asked again.
 
 * An ask that meets the failure is answered too, by this process.
 * A tell is never dropped in silence: it waits in a bounded queue until the stores have taken it.
@@ -266,24 +267,31 @@ class SharedState:
             self._wake()
 
     async def _perform(self, calls: Sequence[Call]) -> _Answers:
-        """The answers to those calls that came through; the stores are away where one did not."""
-        jobs: dict[tuple[int, int], Job] = {}
+        """The answers to those calls that came through; the stores are away where one did not.
+
+        No store waits for another: a batch takes as long as the one that is asked most.
+        """
+        stores: dict[int, dict[int, Job]] = {}
         for call in sorted(calls, key=lambda call: call.operation.turn):
-            which = (id(call.access), id(call.operation))
-            jobs.setdefault(which, Job(call.access, call.operation, [])).calls.append(call)
+            jobs = stores.setdefault(id(call.access), {})
+            job = jobs.setdefault(id(call.operation), Job(call.access, call.operation, []))
+            job.calls.append(call)
         answers: _Answers = {}
-        if not jobs:
-            return answers
-        done, error = await self._workers.run(run_jobs, list(jobs.values()), self._clock())
+        async with trio.open_nursery() as nursery:
+            for jobs in stores.values():
+                nursery.start_soon(self._perform_in_order, list(jobs.values()), answers)
+        return answers
+
+    async def _perform_in_order(self, jobs: Sequence[Job], answers: _Answers) -> None:
+        done, error = await self._workers.run(run_jobs, jobs, self._clock())
         self._calls += len(done) + (error is not None)
         if error is not None:
             self._failures += 1
             self._lose(str(error))
-        for job, answered in zip(jobs.values(), done, strict=False):
+        for job, answered in zip(jobs, done, strict=False):
             rest = iter(answered)
             for call in job.calls:
                 answers[call] = [next(rest) for _ in call.items]
-        return answers
 
     async def _counted(self, call: Callable[[], int]) -> int:
         self._calls += 1
