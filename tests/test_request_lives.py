@@ -209,7 +209,7 @@ lives = st.builds(Life, plans, st.integers(0, 2**32).map(Random))
 
 
 @given(lives)
-@settings(max_examples=2000)
+@settings(max_examples=1000)
 def test_every_life_keeps_the_rules(life: Life) -> None:
     ends_once_in_a_final_state(life)
     moves_along_the_table(life)
