@@ -12,16 +12,10 @@ from signalbox.actors.services import RunnerServices
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines.commands import SettleAttempt
 from signalbox.machines.decisions import TIMEOUTS
+from signalbox.persistence.lease_stores import NEVER_SENT
 from signalbox.types import Origin, Request
 
-NOTHING_SENT = frozenset(
-    {
-        FailureKind.CONNECT_FAILED,
-        FailureKind.CONNECT_TIMEOUT,
-        FailureKind.UNSUPPORTED_PARAMETER,
-        FailureKind.INTERNAL,
-    }
-)
+NOTHING_SENT = NEVER_SENT | {FailureKind.INTERNAL}
 
 
 def settle_attempt(

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol
 
-from signalbox.actors.store_access import Answered, AnswerT, ItemT, Operation, StoreT, Turn
+from signalbox.actors.store_access import (
+    Answered,
+    AnswerT,
+    InProcess,
+    ItemT,
+    Operation,
+    StoreT,
+    Turn,
+)
 from signalbox.errors import StoreUnavailable
 
 
@@ -97,7 +105,7 @@ class SharedAccess(Generic[StoreT]):
     ) -> None:
         self.shared = shared
         self._state = state
-        self._local = local
+        self._local = InProcess(local)
         self.stand_in = stand_in
         self._debt = debt
         self._owed: list[Any] = []
@@ -112,7 +120,7 @@ class SharedAccess(Generic[StoreT]):
             raise StoreUnavailable(self._state.away or "the shared state is away")
         share, parts = operation.share, self._state.live_instances
         shares = items if share is None else [share(item, parts) for item in items]
-        return Answered(operation.call(self._local, shares, now), local=True)
+        return replace(await self._local.ask(operation, shares, now), local=True)
 
     def tell(
         self,
@@ -123,12 +131,10 @@ class SharedAccess(Generic[StoreT]):
         local: bool,
         then: Callable[[AnswerT], None] | None = None,
     ) -> None:
-        if not local:
+        if local:
+            self._local.tell(operation, item, now, local=True, then=then)
+        else:
             self._state.tell(self, operation, item, then)
-            return
-        [answer] = operation.call(self._local, [item], now)
-        if then is not None:
-            then(answer)
 
     def owed_calls(self, now: float) -> list[Call]:
         """What this process has used since the shared store was last told, as a call to count it.

@@ -23,7 +23,7 @@ from signalbox.cli.common import (
     read_settings,
 )
 from signalbox.cli.replanning import Difference, differences, todays_plan
-from signalbox.cli.table import table
+from signalbox.cli.table import printable, table
 from signalbox.config import ConfigError, Settings
 from signalbox.machines.commands import RecordTransition
 from signalbox.machines.plan import RequestPlan
@@ -62,7 +62,7 @@ def replay(
         try:
             request = read_recorded(trace)
         except UnreadableTrace as error:
-            fail(f"trace {trace_id} cannot be read: {_printable(str(error))}", MISUSED)
+            fail(f"trace {trace_id} cannot be read: {printable(str(error))}", MISUSED)
         key_models = _models_of_key(trace.key_id, settings, store)
     then = request.planned.plan
     plan = then if recorded else _todays_plan(then, trace, settings, key_models)
@@ -74,7 +74,7 @@ def replay(
     if as_json:
         click.echo(json.dumps(_document(trace, changed, comparison), indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{trace.id}  {_printable(trace.model)}")
+        click.echo(f"{trace.id}  {printable(trace.model)}")
         _show_configuration(changed, recorded=recorded)
         _show(comparison)
     if not comparison.identical:
@@ -108,7 +108,7 @@ def _show_configuration(changed: Sequence[Difference], *, recorded: bool) -> Non
         click.echo("configuration: the same, as far as this request depends on it")
     for each in changed:
         line = f"configuration: {each.setting}: then {each.then}; now {each.now}"
-        click.echo("\n".join(wrap(_printable(line), 98, subsequent_indent="  ")))
+        click.echo("\n".join(wrap(printable(line), 98, subsequent_indent="  ")))
     click.echo()
 
 
@@ -175,7 +175,7 @@ def _field(move: RecordTransition | None, name: str) -> str:
     if move is None:
         return "no transition" if name == "event" else ""
     value = getattr(move, name)
-    return NOTHING if value in (None, "") else _printable(str(value))
+    return NOTHING if value in (None, "") else printable(str(value))
 
 
 def _fact(step: ComparedStep) -> str:
@@ -189,18 +189,13 @@ def _move_words(move: RecordTransition) -> str:
 def _end_words(ending: Ending | None) -> str:
     if ending is None:
         return "not at an end"
-    code = _printable(ending.error_code or "")
+    code = printable(ending.error_code or "")
     return f"{ending.state}, {code}" if code else ending.state.value
 
 
 def _count(comparison: Comparison) -> str:
     moves = sum(len(step.today.moves) for step in comparison.steps)
     return f"{len(comparison.steps)} facts, {moves} transitions"
-
-
-def _printable(text: str) -> str:
-    """What a provider or a client said must not steer the terminal."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 # For programs

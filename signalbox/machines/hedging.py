@@ -19,7 +19,6 @@ from signalbox.machines.commands import (
     SurveyRoutes,
     Timer,
 )
-from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, verdict
 from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.selection import Ranked
 from signalbox.machines.state import RequestState, Running, Turn
@@ -103,10 +102,6 @@ def drop_failed(turn: Turn, call: Running, failure: Failure) -> None:
     assert state.current is not None
     assert state.hedge is not None
     kept = state.hedge if call.attempt == state.current.attempt else state.current
-    ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
-    if ruling.step is not Step.NEXT_KEY:
-        state = replace(state, spent=state.spent | {call.route.id})
-    elif failure.kind in KEY_IS_AT_FAULT:
-        state = replace(state, burnt=state.burnt | {(call.route.id, call.key_id)})
-    turn.state = replace(state, current=kept, hedge=None)
+    turn.be_done_with(call, failure)
+    turn.state = replace(turn.state, current=kept, hedge=None)
     turn.move(Event.ATTEMPT_DROPPED, f"{failure.kind}: {failure.message}", about=call)

@@ -37,7 +37,6 @@ from signalbox.machines.commands import (
 from signalbox.machines.decisions import (
     CLIENT_GONE,
     CONTENT_EXPLAINS_ITSELF,
-    KEY_IS_AT_FAULT,
     OWN_FAULT,
     Step,
     refusal_after,
@@ -231,12 +230,9 @@ def _retry_route(
 
 def _next_key(turn: Turn, call: Running, failure: Failure) -> None:
     """Another key is another chance at once; it does not count as a retry of the route."""
-    state = turn.state
-    if failure.kind in KEY_IS_AT_FAULT:
-        state = replace(state, burnt=state.burnt | {(call.route.id, call.key_id)})
-        turn.state = state
+    turn.be_done_with(call, failure)
     turn.move(Event.ATTEMPT_FAILED, f"{failure.kind}: another key")
-    turn.do(state.next_lease(call.route))
+    turn.do(turn.state.next_lease(call.route))
 
 
 def _next_route(turn: Turn, call: Running, failure: Failure) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines.commands import Resume, SurveyRoutes
-from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, broken_stream, verdict
+from signalbox.machines.decisions import broken_stream
 from signalbox.machines.facts import Candidate, Delivered
 from signalbox.machines.lifecycle import Event
 from signalbox.machines.state import Break, RequestState, Running, Turn
@@ -29,12 +29,7 @@ def on_break(turn: Turn, call: Running, failure: Failure, delivered: Delivered) 
         turn.move(Event.STREAM_BROKEN, failure.message)
         turn.fail(broken_stream(failure.message, turn.state.reports))
         return False
-    ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
-    if ruling.step is not Step.NEXT_KEY:
-        turn.state = replace(turn.state, spent=turn.state.spent | {call.route.id})
-    elif failure.kind in KEY_IS_AT_FAULT:
-        burnt = turn.state.burnt | {(call.route.id, call.key_id)}
-        turn.state = replace(turn.state, burnt=burnt)
+    turn.be_done_with(call, failure)
     if turn.state.plan.midstream is Midstream.SAME_MODEL:
         # A model before this one may have been left for want of a key, and is not waited for.
         own = tuple(wait for wait in turn.state.waits if wait.model.name == turn.state.model.name)

@@ -14,6 +14,7 @@ from signalbox.machines.commands import (
     Resume,
     SendError,
 )
+from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, verdict
 from signalbox.machines.facts import Delivered, Warmth
 from signalbox.machines.lifecycle import Event, State, advance
 from signalbox.machines.plan import RequestPlan
@@ -189,6 +190,16 @@ class Turn:
             param=failure.param,
         )
         self.state = replace(self.state, reports=(*self.state.reports, report))
+
+    def be_done_with(self, call: Running, failure: Failure) -> None:
+        """The route is not tried again by this request or, where another key may do better, the
+        key is not, if it is at fault."""
+        state = self.state
+        ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
+        if ruling.step is not Step.NEXT_KEY:
+            self.state = replace(state, spent=state.spent | {call.route.id})
+        elif failure.kind in KEY_IS_AT_FAULT:
+            self.state = replace(state, burnt=state.burnt | {(call.route.id, call.key_id)})
 
     def done(self) -> Decision:
         return self.state, tuple(self.commands)
