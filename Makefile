@@ -15,7 +15,7 @@ NODE_PACKAGES := tests/node/node_modules/.installed
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check format test test-fast simulate lock clean
+.PHONY: help install run check format test test-fast test-long clients simulate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,10 +36,16 @@ format: $(DEV) ## format the code and apply the linter's safe fixes
 
 test: $(DEV) $(NODE_PACKAGES) ## the whole suite; installs what it needs from PyPI, npm and Debian
 	tools/system-packages.sh
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-long: $(DEV) ## the exhaustive variants that `make test` leaves out
+	$(VENV)/bin/pytest -m long -n 2 --dist loadfile $(ARGS)
+
+clients: $(DEV) ## other clients that people use, each in an environment of its own, against the gateway
+	tools/clients.sh $(ARGS)
 
 test-fast: $(DEV) ## the tests that need PyPI alone
-	$(VENV)/bin/pytest -m "not npm and not system" $(ARGS)
+	$(VENV)/bin/pytest -m "not npm and not system and not long" $(ARGS)
 
 simulate: $(DEV) ## many seeds of the whole gateway in virtual time (SEEDS=10000, FIRST=1)
 	$(VENV)/bin/python -m tests.simulate --seeds $(SEEDS) --first $(FIRST)
@@ -47,9 +53,10 @@ simulate: $(DEV) ## many seeds of the whole gateway in virtual time (SEEDS=10000
 lock: $(DEV) ## pin the dependencies again (ARGS=--upgrade takes newer versions)
 	tools/lock.sh $(ARGS)
 	tools/lock-node.sh
+	tools/lock-clients.sh $(ARGS)
 
 clean: ## remove everything that was installed or generated here
-	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-clients tests/node/node_modules tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find signalbox tests benchmarks -type d -name __pycache__ -exec rm -rf {} +
 
 $(BOOTSTRAP): requirements/bootstrap.txt tools/venv.sh

@@ -20,7 +20,9 @@ import trio
 from quart_trio import QuartTrio
 
 from signalbox.actors.affinity import Affinity
-from signalbox.actors.attempt import Endpoint
+from signalbox.actors.attempt_tools import STATIC
+from signalbox.actors.credentials import RenewingCredentials
+from signalbox.actors.discovery import Discoverable, Discovery
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
 from signalbox.actors.key_ring import GatewayKey, KeyRing
@@ -28,7 +30,7 @@ from signalbox.actors.ledger import Ledger
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
 from signalbox.actors.readiness import Readiness
-from signalbox.actors.services import RunnerServices, Surveyor
+from signalbox.actors.services import Provider, RunnerServices, Surveyor
 from signalbox.actors.shared_access import Debt
 from signalbox.actors.shared_state import SharedState
 from signalbox.actors.store_access import COUNT_KEYS, COUNT_SCOPES, InProcess, StoreAccess
@@ -36,16 +38,16 @@ from signalbox.actors.supervisor import ChildSpec, Supervisor, SupervisorGaveUp
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
 from signalbox.adapters.models import ModelTable
-from signalbox.adapters.openai_parameters import check
-from signalbox.adapters.registry import adapter_for
+from signalbox.adapters.registry import adapters_of
 from signalbox.config import ConfigError, GatewayKeySettings, Settings
 from signalbox.errors import StoreUnavailable
+from signalbox.http.account_api import AccountApi
 from signalbox.http.admin_api import add_admin_routes
 from signalbox.http.application import Application
 from signalbox.http.auth import AdminAccess
 from signalbox.http.live import add_live_routes
 from signalbox.http.metrics import MetricsSources, add_metrics_route
-from signalbox.http.openai_api import ModelDoors
+from signalbox.http.model_doors import ModelDoors
 from signalbox.http.server import ServerSettings, serve
 from signalbox.http.upstream import UpstreamClient
 from signalbox.ids import Uuid7Generator
@@ -62,7 +64,7 @@ from signalbox.persistence.limits_redis import RedisLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import WorkerThreads, reader_threads, writer_threads
-from signalbox.types import Request, Route, Secret
+from signalbox.types import Secret
 
 logger = logging.getLogger(__name__)
 alerts = logging.getLogger("signalbox.alerts")
@@ -219,9 +221,10 @@ def build(
     health = Health(stores.health)
     hub = TraceHub()
     upstream = UpstreamClient()
+    renewing = [key for key in keys if key.credential is not None]
+    credentials = RenewingCredentials(supervisor, upstream, renewing, now) if renewing else STATIC
     services = RunnerServices(
-        endpoints=_endpoints(settings),
-        unsupported=unsupported_fields,
+        providers=_providers(settings),
         key_pool=key_pool,
         limiter=limiter,
         ledger=ledger,
@@ -236,7 +239,9 @@ def build(
         new_id=Uuid7Generator(now, secrets.randbits),
         alert=alerts.error,
         max_payload_bytes=settings.traces.max_payload_bytes,
+        credentials=credentials,
     )
+    _discovery(supervisor, settings, upstream, models)
     draining = trio.Event()
     access = AdminAccess(admin_token, now)
     pages = QuartTrio("signalbox")
@@ -250,7 +255,8 @@ def build(
     )
     add_metrics_route(pages, MetricsSources(supervisor, key_pool, limiter, health, stores.shared))
     add_live_routes(pages, access=access, hub=hub, draining=draining)
-    doors = ModelDoors(settings, models, key_ring, services)
+    account = AccountApi(store, readers, now)
+    doors = ModelDoors(settings, models, key_ring, services, account)
     return Gateway(
         supervisor=supervisor,
         shared=stores.shared,
@@ -266,25 +272,32 @@ def build(
 def surveyor_at_rest(settings: Settings) -> Surveyor:
     """What a gateway that has just started and was called by nobody knows of its routes."""
     return Surveyor(
-        endpoints=_endpoints(settings),
-        unsupported=unsupported_fields,
+        providers=_providers(settings),
         key_pool=KeyPool(_provider_keys(settings), InProcess(MemoryLeaseStore())),
         health=Health(InProcess(MemoryHealthStore())),
         affinity=Affinity(),
     )
 
 
-def _endpoints(settings: Settings) -> dict[str, Endpoint]:
+def _discovery(
+    supervisor: Supervisor, settings: Settings, upstream: UpstreamClient, models: ModelTable
+) -> None:
+    """The actor, where there is a provider to ask."""
+    providers = [
+        Discoverable(provider.name, provider.api, provider.base_url, provider.keys[0].secret)
+        for provider in settings.providers.values()
+        if provider.usable and provider.discover
+    ]
+    if providers:
+        Discovery(supervisor, upstream, providers, models.learn)
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
     return {
-        provider.name: Endpoint(adapter_for(provider.api, provider.name), provider.base_url)
+        provider.name: Provider(adapters_of(provider), provider.base_url)
         for provider in settings.providers.values()
         if provider.usable
     }
-
-
-def unsupported_fields(request: Request, route: Route) -> tuple[str, ...]:
-    strict = request.extra.refuse_unsupported or request.extra.provider.require_parameters
-    return check(request.body, route.provider, refuse_unsupported=strict).unsupported
 
 
 def _declared(key: GatewayKeySettings) -> GatewayKey:
@@ -341,7 +354,7 @@ async def _connect(shared: SharedState, settings: Settings) -> None:
 
 def _provider_keys(settings: Settings) -> list[ProviderKey]:
     return [
-        ProviderKey(key.id, provider.name, key.label, key.secret, key.rpm, key.tpm)
+        ProviderKey(key.id, provider.name, key.label, key.secret, key.rpm, key.tpm, key.credential)
         for provider in settings.providers.values()
         for key in provider.keys
         if provider.usable

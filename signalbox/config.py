@@ -14,6 +14,16 @@ from types import MappingProxyType
 
 from signalbox.config_build import Builder
 from signalbox.config_check import check
+from signalbox.config_credentials import (
+    AwsAccessKey,
+    AzureIdentity,
+    Credential,
+    EntraClient,
+    GoogleMetadata,
+    ServiceAccount,
+    TokenCredential,
+    account_of,
+)
 from signalbox.config_report import ConfigError, Origins, Report
 from signalbox.config_rules import check_rules
 from signalbox.config_schema import Limits, Server, Storage, Traces
@@ -34,18 +44,26 @@ from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Secret, Strate
 __all__ = [
     "DEMO_PROVIDER",
     "STRATEGY_SUFFIXES",
+    "AwsAccessKey",
+    "AzureIdentity",
     "ConfigError",
+    "Credential",
+    "EntraClient",
     "FoundKey",
     "GatewayKeySettings",
+    "GoogleMetadata",
     "Limits",
     "Origins",
     "ProviderKeySettings",
     "ProviderSettings",
     "RoutingSettings",
     "Server",
+    "ServiceAccount",
     "Settings",
     "StorageSettings",
+    "TokenCredential",
     "Traces",
+    "account_of",
     "add_demo",
     "load_settings",
     "read_environ",

@@ -6,13 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from signalbox import config_schema as schema
+from signalbox.config_credentials import (
+    KeyReader,
+    bedrock_base_url,
+    project_of,
+    url_problem,
+    vertex_base_url,
+)
 from signalbox.config_lines import KeyPath
-from signalbox.config_providers import KNOWN_PROVIDERS, SPOKEN_APIS, KnownProvider
+from signalbox.config_prices import price_of
+from signalbox.config_providers import KNOWN_PROVIDERS, KnownProvider
 from signalbox.config_report import Report, did_you_mean
-from signalbox.config_secrets import PLAIN_SECRET, SecretReader, masked
+from signalbox.config_secrets import PLAIN_SECRET, SecretReader
 from signalbox.config_settings import (
     FoundKey,
     GatewayKeySettings,
@@ -22,7 +29,6 @@ from signalbox.config_settings import (
 from signalbox.types import (
     STRATEGY_WORDS,
     ModelPlan,
-    Price,
     RetryPolicy,
     Route,
     Secret,
@@ -33,6 +39,7 @@ from signalbox.types import (
 MIN_GATEWAY_KEY_CHARS = 16
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PLACE = re.compile(r"[a-z0-9][a-z0-9.:-]{0,127}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS = frozenset({"connection", "content-length", "content-type", "host", "te"})
 _SECRET_HEADERS = frozenset(
@@ -59,7 +66,7 @@ class Builder:
         declared = dict(self.document.providers)
         if automatic:
             for known in KNOWN_PROVIDERS.values():
-                if self._is_set(known.variable) and known.api in SPOKEN_APIS:
+                if self._is_set(known.variable):
                     declared.setdefault(known.name, schema.Provider())
         return {name: self._provider(name, entry) for name, entry in declared.items()}
 
@@ -79,7 +86,7 @@ class Builder:
                     variable=known.variable,
                     found=is_set,
                     usable=provider is not None and provider.usable,
-                    would_enable=waits_for_it and not is_set and known.api in SPOKEN_APIS,
+                    would_enable=waits_for_it and not is_set,
                 )
             )
         return tuple(found)
@@ -90,28 +97,54 @@ class Builder:
         self._check_name(path, name)
         if name in STRATEGY_WORDS:
             self.report.mistake(path, "expected a name that is not a strategy's")
+        api = entry.api or (known.api if known else "openai")
+        keys = self._provider_keys(path, name, api, entry, known)
         base_url = entry.base_url or (known.base_url if known else None)
+        if entry.base_url is None and api == "bedrock":
+            base_url = bedrock_base_url(key.credential for key in keys) or base_url
+        project, location = self._place(path, api, entry, keys)
+        if base_url is None and api == "vertex":
+            base_url = vertex_base_url(location)
         if base_url is None:
             self.report.mistake((*path, "base_url"), "is missing; expected the provider's URL")
         elif entry.base_url is not None and (problem := url_problem(base_url)):
             self.report.mistake((*path, "base_url"), problem)
         provider = ProviderSettings(
             name=name,
-            api=entry.api or (known.api if known else "openai"),
+            api=api,
             base_url=(base_url or "").rstrip("/"),
-            keys=self._provider_keys(path, name, entry, known),
+            keys=keys,
+            api_version=entry.api_version,
+            responses=entry.responses,
+            completions=entry.completions,
+            discover=self._discovers(name, entry),
+            project=project,
+            location=location,
         )
-        if provider.api not in SPOKEN_APIS:
-            spoken = ", ".join(sorted(SPOKEN_APIS))
-            self.report.warn(path, f"has no effect in this version, which speaks api: {spoken}")
-        elif not provider.keys and known is not None:
+        if entry.api_version is not None and provider.api != "azure":
+            self.report.warn((*path, "api_version"), 'has no effect without api = "azure"')
+        if entry.responses is not None and provider.api not in ("openai", "azure"):
+            self.report.warn((*path, "responses"), "has no effect with this api")
+        if not provider.keys and known is not None:
             self.report.warn(path, f"has no key; set {known.variable} to call its models")
-        if entry.discover:
-            self.report.warn((*path, "discover"), "has no effect in this version")
         return provider
 
+    def _discovers(self, name: str, entry: schema.Provider) -> bool:
+        """By default where no catalogue knows its models: a local server, an address of its own."""
+        if entry.discover is not None:
+            return entry.discover
+        known = KNOWN_PROVIDERS.get(name)
+        if (entry.api or (known.api if known else "openai")) != "openai":
+            return False
+        return known is None or known.variable is None or entry.base_url is not None
+
     def _provider_keys(
-        self, path: KeyPath, name: str, entry: schema.Provider, known: KnownProvider | None
+        self,
+        path: KeyPath,
+        name: str,
+        api: str,
+        entry: schema.Provider,
+        known: KnownProvider | None,
     ) -> tuple[ProviderKeySettings, ...]:
         path = (*path, "keys")
         entries = entry.keys
@@ -125,15 +158,47 @@ class Builder:
             return (ProviderKeySettings(f"{name}/1", "no key", None),)
         keys: list[ProviderKeySettings] = []
         for index, key in enumerate(entries):
-            secret = self.secrets.read(key, (*path, index))
-            if secret is None:
+            read = KeyReader(self.secrets, api).read(key, (*path, index))
+            if read is None:
                 continue
-            if any(other.secret == secret for other in keys):
+            if any((k.secret, k.credential) == (read.secret, read.credential) for k in keys):
                 self.report.mistake((*path, index), "is the same key as one before it")
             keys.append(
-                ProviderKeySettings(f"{name}/{index + 1}", masked(secret), secret, key.rpm, key.tpm)
+                ProviderKeySettings(
+                    id=f"{name}/{index + 1}",
+                    label=read.label,
+                    secret=read.secret,
+                    rpm=key.rpm,
+                    tpm=key.tpm,
+                    credential=read.credential,
+                )
             )
         return tuple(keys)
+
+    def _place(
+        self,
+        path: KeyPath,
+        api: str,
+        entry: schema.Provider,
+        keys: tuple[ProviderKeySettings, ...],
+    ) -> tuple[str, str]:
+        """Vertex AI's project and location."""
+        if api != "vertex":
+            for name in ("project", "location"):
+                if getattr(entry, name) is not None:
+                    self.report.warn((*path, name), 'has no effect without api = "vertex"')
+            return "", ""
+        project = entry.project or project_of(key.credential for key in keys) or ""
+        location = entry.location or ""
+        if not project:
+            self.report.mistake((*path, "project"), "is missing; expected a Google Cloud project")
+        for name, value in (("project", project), ("location", location)):
+            if value and not _PLACE.fullmatch(value):
+                self.report.mistake((*path, name), f"expected a {name}'s id")
+        if not location:
+            message = 'is missing; expected a region such as "europe-west4", or "global"'
+            self.report.mistake((*path, "location"), message)
+        return project, location
 
     def _is_set(self, variable: str | None) -> bool:
         return variable is not None and bool(self.environ.get(variable, "").strip())
@@ -215,15 +280,11 @@ class Builder:
         )
 
     def _route(self, table: schema.RouteTable, path: KeyPath) -> Route:
-        if (table.input is None) != (table.output is None):
-            self.report.mistake(path, "expected both input and output, or neither")
-        if table.input is None and (table.cached_read, table.cache_write) != (None, None):
-            self.report.mistake(path, "expected input and output beside the prices of a cache")
         self._check_fields(table.params, (*path, "params"))
         return Route(
             provider=table.provider,
             model=table.model,
-            price=Price(table.input, table.output, table.cached_read, table.cache_write),
+            price=price_of(table, path, self.report),
             weight=table.weight,
             order=table.order,
             rpm=table.rpm,
@@ -232,6 +293,9 @@ class Builder:
             params=table.params,
             context_length=table.context_length,
             max_output=table.max_output,
+            inputs=_set(table.inputs),
+            outputs=_set(table.outputs),
+            capabilities=_set(table.capabilities),
             prefill=table.prefill,
             zdr=table.zdr,
             data_collection=table.data_collection,
@@ -281,20 +345,5 @@ class Builder:
             )
 
 
-def url_problem(url: str) -> str | None:
-    """What is wrong with an http(s) URL that others are appended to; never repeats the URL."""
-    expected = "expected an http:// or https:// URL"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return f"{expected}, got a malformed one"
-    if parts.scheme not in ("http", "https"):
-        return expected
-    if not parts.hostname or port == 0 or not url.isascii() or not url.isprintable() or " " in url:
-        return f"{expected}, got a malformed one"
-    if parts.username is not None or parts.password is not None:
-        return f"{expected} without user name and password"
-    if "?" in url or "#" in url:
-        return f"{expected} without query and fragment"
-    return None
+def _set(words: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if words is None else frozenset(words)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPOKEN_APIS = frozenset({"openai"})
-"""The wire formats that this version speaks."""
-
 
 @dataclass(frozen=True, slots=True)
 class KnownProvider:
@@ -25,6 +22,13 @@ _ALL = (
         "https://generativelanguage.googleapis.com/v1beta",
         "GEMINI_API_KEY",
         "gemini",
+    ),
+    KnownProvider("cohere", "https://api.cohere.com/v2", "COHERE_API_KEY", "cohere"),
+    KnownProvider(
+        "bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "bedrock",
     ),
     KnownProvider("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
     KnownProvider("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),

@@ -132,27 +132,86 @@ class SecretSource(Table, frozen=True):
     value: Name | None = None
 
 
+class Entra(Table, frozen=True):
+    """An application of Microsoft Entra ID."""
+
+    tenant: Name
+    client_id: Name
+    client_secret: SecretSource
+
+
+class ManagedIdentity(Table, frozen=True):
+    client_id: Name | None = None
+    """None: the machine's own identity."""
+
+
 class ProviderKey(SecretSource, frozen=True):
+    """A secret, or one of the credentials that tokens are asked for with."""
+
+    entra: Entra | None = None
+    managed_identity: bool | ManagedIdentity = False
+    service_account: Name | None = None
+    """Google's key file."""
+    metadata: bool = False
+    """Google's metadata server."""
+    access_key_id: Name | SecretSource | None = None
+    secret_access_key: SecretSource | None = None
+    session_token: SecretSource | None = None
+    region: Name | None = None
+    """AWS's access key, all four."""
+    token_url: Name | None = None
+    """Where tokens are asked for, in place of the usual address."""
     rpm: Count | None = None
     tpm: Count | None = None
 
 
 class Provider(Table, frozen=True):
-    api: Literal["openai", "anthropic", "gemini"] | None = None
+    api: Literal["openai", "azure", "anthropic", "gemini", "cohere", "vertex", "bedrock"] | None = (
+        None
+    )
     base_url: Name | None = None
+    api_version: Name | None = None
+    """Azure's; None: its API without versions."""
+    project: Name | None = None
+    location: Name | None = None
+    """Vertex AI's, both."""
     keys: tuple[ProviderKey, ...] | None = None
     discover: bool | None = None
+    responses: bool | None = None
+    completions: bool | None = None
 
 
-class RouteTable(Table, frozen=True):
-    """One way to serve a model. Prices are US dollars per million tokens."""
+class Prices(Table, frozen=True):
+    """US dollars per million tokens, by their class."""
 
-    provider: Name
-    model: Name
     input: Decimal | None = None
     output: Decimal | None = None
     cached_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    audio_input: Decimal | None = None
+    image_input: Decimal | None = None
+    reasoning: Decimal | None = None
+    audio_output: Decimal | None = None
+    image_output: Decimal | None = None
+
+
+Modality = Literal["text", "image", "file", "audio", "video", "embeddings"]
+Capability = Literal["tools", "reasoning", "structured_outputs"]
+
+
+class PriceTier(Prices, frozen=True, kw_only=True):
+    above: Count
+    """Tokens of input: for longer prompts these prices hold in place of the route's."""
+
+
+class RouteTable(Prices, frozen=True, kw_only=True):
+    """One way to serve a model."""
+
+    provider: Name
+    model: Name
+    tiers: tuple[PriceTier, ...] = ()
+    service_tiers: dict[str, Prices] = field(default_factory=dict)
     weight: Annotated[float, Meta(gt=0)] = 1.0
     order: int | None = None
     rpm: Count | None = None
@@ -164,6 +223,9 @@ class RouteTable(Table, frozen=True):
     quantization: Name | None = None
     context_length: Count | None = None
     max_output: Count | None = None
+    inputs: tuple[Modality, ...] | None = None
+    outputs: tuple[Modality, ...] | None = None
+    capabilities: tuple[Capability, ...] | None = None
     prefill: bool | None = None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from signalbox.config_providers import SPOKEN_APIS
+from signalbox.config_credentials import Credential
 from signalbox.config_report import Origins
 from signalbox.config_schema import Limits, Server, Traces
 from signalbox.types import ModelPlan, RetryPolicy, Secret, Strategy, Timeouts
@@ -26,9 +26,15 @@ class ProviderKeySettings:
     label: str
     """What may be shown of it: `…abcd`, or `no key`."""
     secret: Secret | None
-    """None: the server needs no key."""
+    """None: the server needs no key, or there is a `credential`."""
     rpm: int | None = None
     tpm: int | None = None
+    credential: Credential | None = None
+    """What its tokens are asked for with."""
+
+    @property
+    def needed(self) -> bool:
+        return self.secret is not None or self.credential is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,22 @@ class ProviderSettings:
     base_url: str
     """Without a slash at its end."""
     keys: tuple[ProviderKeySettings, ...]
+    api_version: str | None = None
+    """Azure's `api-version`; None: its API without versions."""
+    discover: bool = False
+    """Whether it is asked which models it serves."""
+    responses: bool | None = None
+    """Whether it serves the Responses API; None: as is known of it."""
+    completions: bool | None = None
+    """Whether it serves the legacy completions endpoint; None: as is known of it."""
+    project: str = ""
+    """Vertex AI's, as `location`."""
+    location: str = ""
 
     @property
     def usable(self) -> bool:
-        """Whether this version speaks its wire format and there is a key (or none is needed)."""
-        return self.api in SPOKEN_APIS and bool(self.keys)
+        """Whether there is a key, or none is needed."""
+        return bool(self.keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,64 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NewType, NoReturn
+from typing import Any, NoReturn
 
-NanoUSD = NewType("NanoUSD", int)
-"""An amount of money in integer billionths of a US dollar."""
+from signalbox.prices import NanoUSD, Price, PriceTier, Usage, usd
 
-NANO_PER_USD = 1_000_000_000
+__all__ = [
+    "CHARS_PER_TOKEN",
+    "STRATEGY_WORDS",
+    "AccessToken",
+    "Dialect",
+    "Extra",
+    "Flavour",
+    "Midstream",
+    "ModelPlan",
+    "NanoUSD",
+    "Origin",
+    "OwnState",
+    "Price",
+    "PriceTier",
+    "ProviderPreferences",
+    "Request",
+    "RetryPolicy",
+    "Route",
+    "Secret",
+    "StateKind",
+    "Strategy",
+    "Timeouts",
+    "ToolState",
+    "Usage",
+    "usd",
+]
 
 CHARS_PER_TOKEN = 4
 """OpenAI's rule of thumb for English text; used only where nobody counted the tokens."""
 
 
-def usd(amount: NanoUSD) -> Decimal:
-    """The exact amount in US dollars."""
-    return Decimal(amount) / NANO_PER_USD
+class Dialect(StrEnum):
+    """A wire format: what a door takes and gives, and what a provider's endpoint does."""
+
+    CHAT = "openai.chat"
+    COMPLETIONS = "openai.completions"
+    RESPONSES = "openai.responses"
+    EMBEDDINGS = "openai.embeddings"
+    MESSAGES = "anthropic.messages"
+    MESSAGES_COUNT = "anthropic.count_tokens"
+    GENERATE = "gemini.generate"
+    GENERATE_COUNT = "gemini.count_tokens"
+    EMBED = "gemini.embed"
+    """`embedContent` and `batchEmbedContents`, which differ in being one or many."""
+    CONVERSE = "bedrock.converse"
+    COHERE_CHAT = "cohere.chat"
+    COHERE_EMBED = "cohere.embed"
+
+    @property
+    def family(self) -> str:
+        """Whose API it is part of: what one endpoint of a family gives out another understands."""
+        return self.value.partition(".")[0]
 
 
 class Secret:
@@ -64,67 +106,10 @@ class Secret:
         raise TypeError("a Secret cannot be pickled")
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens in disjoint classes: every token is counted in exactly one. None: not said."""
+class AccessToken(Secret):
+    """An OAuth access token: it goes out as a bearer token, also where keys have other headers."""
 
-    prompt: int | None = None
-    """Input tokens that were neither read from nor written to a prompt cache."""
-    cached_read: int | None = None
-    cache_write: int | None = None
-    completion: int | None = None
-    """Output tokens without reasoning."""
-    reasoning: int | None = None
-    estimated: bool = False
-    """True where the provider reported nothing and the gateway estimated from characters."""
-
-    @property
-    def input_total(self) -> int | None:
-        if self.prompt is None:
-            return None
-        return self.prompt + (self.cached_read or 0) + (self.cache_write or 0)
-
-    @property
-    def output_total(self) -> int | None:
-        if self.completion is None:
-            return None
-        return self.completion + (self.reasoning or 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens; None: unknown (never zero).
-
-    `cached_read` and `cache_write` fall back to `input`, `reasoning` is charged as `output`.
-    """
-
-    input: Decimal | None = None
-    output: Decimal | None = None
-    cached_read: Decimal | None = None
-    cache_write: Decimal | None = None
-    source: str = "config"
-    """Where the price comes from, with its version, as the ledger keeps it."""
-
-    @property
-    def known(self) -> bool:
-        return self.input is not None and self.output is not None
-
-    def cost(self, usage: Usage) -> NanoUSD | None:
-        """The price of `usage`, rounded once, half up; None where price or usage is unknown."""
-        if self.input is None or self.output is None:
-            return None
-        if usage.prompt is None or usage.completion is None:
-            return None
-        read = self.input if self.cached_read is None else self.cached_read
-        write = self.input if self.cache_write is None else self.cache_write
-        per_million = (
-            self.input * usage.prompt
-            + read * (usage.cached_read or 0)
-            + write * (usage.cache_write or 0)
-            + self.output * (usage.completion + (usage.reasoning or 0))
-        )
-        nano = per_million * (NANO_PER_USD // 1_000_000)
-        return NanoUSD(int(nano.quantize(Decimal(1), rounding=ROUND_HALF_UP)))
+    __slots__ = ()
 
 
 class Strategy(StrEnum):
@@ -200,6 +185,14 @@ class Route:
     """Body fields that this route sends where the client gave none."""
     context_length: int | None = None
     max_output: int | None = None
+    """Tokens."""
+    inputs: frozenset[str] | None = None
+    """Modalities that the model takes (`text`, `image`, `file`, `audio`, `video`); None: unknown,
+    so that only a call can tell."""
+    outputs: frozenset[str] | None = None
+    """Modalities that it gives; `embeddings` for a model that makes vectors."""
+    capabilities: frozenset[str] | None = None
+    """`tools`, `reasoning`, `structured_outputs`, as far as they are known."""
     prefill: bool | None = None
     """Whether the model goes on from an assistant message that was begun; None: as known."""
     zdr: bool | None = None
@@ -279,6 +272,42 @@ class Origin:
     key_id: str
 
 
+class Flavour(StrEnum):
+    """Whose client a door of OpenAI's dialect speaks to, where that makes a difference."""
+
+    PLAIN = "plain"
+    OPENROUTER = "openrouter"
+    """`/api/v1`: `gen-…` ids, usage always, numeric error codes, `native_finish_reason`."""
+    AZURE = "azure"
+    """`/openai/deployments/…`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolState:
+    """What a provider wants back with a tool call (`adapters/tool_memory.py`)."""
+
+    origin: Origin
+    data: bytes
+
+
+class StateKind(StrEnum):
+    """State that the gateway keeps itself. The value begins its name, so that no reference which a
+    provider gave out is taken for it."""
+
+    TOOL_CALL = "tool call "
+    """By the call's id: what the provider wants back with it (`adapters/tool_memory.py`)."""
+    ANSWER = "answer "
+    """By its id: a response that no provider keeps (`adapters/answer_memory.py`)."""
+    INPUT = "input of "
+    """By the answer's id: the items that it answered."""
+    ITEM = "item "
+    """By an output item's id: the id of the answer that it is part of."""
+
+
+OwnState = tuple[StateKind, str, bytes]
+"""Kind, name, data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request as the client sent it, without the gateway's own fields.
@@ -290,8 +319,9 @@ class Request:
     """The trace id: a UUIDv7 in its canonical form."""
     received_at: float
     """Wall clock."""
-    door: str
+    door: Dialect
     body: Mapping[str, Any]
+    """In the door's dialect."""
     model: str
     stream: bool
     include_usage: bool
@@ -313,6 +343,25 @@ class Request:
     reasoning_origins: Mapping[str, Origin | None] = field(default_factory=dict)
     """Whose encrypted reasoning in the body is, by its value: it goes nowhere else. None: nobody's
     who is known, so it goes nowhere. What is not named goes out as it came."""
+    choices: int = 1
+    """How many alternatives the client wants (`n`)."""
+    begun: bool = False
+    """The client itself began the answer: the last message is the assistant's."""
+    stored: bool = False
+    """The answer is to be kept at the provider, so that later requests may refer to its id."""
+    remembered: bool = False
+    """The gateway itself keeps the answer, where the provider has no means to."""
+    continues: str | None = None
+    """The answer that the request goes on from, where the gateway kept it: what it consists of is
+    in the body."""
+    flavour: Flavour = Flavour.PLAIN
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The model's `default_params`, in the words of chat completions, for what the body leaves
+    open. (A chat body has them in it.)"""
+    tool_states: Mapping[str, ToolState] = field(default_factory=dict)
+    """By tool call id, where the client's body no longer has it."""
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was derived from the body once (`adapters/forms.py`); not copied with the request."""
 
     @property
     def expected_tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import Delta, StreamEvent
+from tests.outgoing import REQUEST
 from tests.recordings import is_openai_chat, own_exchanges, recorded_exchanges
 
 OWN_STREAMS = own_exchanges("openai/streams")
@@ -14,7 +15,7 @@ PLAIN_JSON = "google-stream-plain-json-error"
 
 
 def decode(provider: str, *pieces: bytes) -> list[StreamEvent]:
-    decoder = OpenAIAdapter(provider).stream_decoder()
+    decoder = OpenAIAdapter(provider).stream_decoder(REQUEST)
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return events + decoder.end()
 

@@ -13,6 +13,7 @@ from signalbox.actors.supervisor import Supervisor
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence.rows import charge_row, event_rows, payload_rows, state_row, trace_row
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
+from signalbox.types import NanoUSD
 
 ResultT = TypeVar("ResultT")
 Arguments = TypeVarTuple("Arguments")
@@ -84,6 +85,14 @@ class MemoryStore:
     def load_charge(self, request_id: str) -> Charge | None:
         self.fault("load_charge")
         return self.charges.get(request_id)
+
+    def spent_by_key(self, key_id: str, since: Sequence[float]) -> tuple[NanoUSD, ...]:
+        self.fault("spent_by_key")
+        own = [charge for charge in self.charges.values() if charge.key_id == key_id]
+        return tuple(
+            NanoUSD(sum(charge.amount or 0 for charge in own if charge.at >= time))
+            for time in since
+        )
 
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
         self.calls.append(("save_traces", len(traces)))

@@ -9,12 +9,12 @@ import msgspec
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import WireRequest
-from signalbox.types import Extra, Request, Route, Secret
+from signalbox.types import Dialect, Extra, Request, Route, Secret
 
 REQUEST = Request(
     id="0190a0b0-0000-7000-8000-000000000000",
     received_at=0.0,
-    door="openai",
+    door=Dialect.CHAT,
     body={"model": "vendor/m", "messages": [{"role": "user", "content": "Hi"}]},
     model="vendor/m",
     stream=False,

@@ -83,7 +83,8 @@ def key(name: str) -> GatewayKeyRecord:
 
 def state(name: str, expires_at: float = 1_700_000_000.0) -> StateRecord:
     digest = sha256(name.encode()).digest()
-    return StateRecord(digest, route_id="a:m", key_mark="0123", expires_at=expires_at)
+    kept = b"signed" if "tool" in name else None
+    return StateRecord(digest, route_id="a:m", key_mark="0123", expires_at=expires_at, state=kept)
 
 
 # Times are kept to the microsecond, so microseconds are what survives a round trip.

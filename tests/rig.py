@@ -15,7 +15,6 @@ from typing import Any
 import trio
 
 from signalbox.actors.affinity import Affinity
-from signalbox.actors.attempt import Endpoint
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
 from signalbox.actors.ledger import Ledger
@@ -23,14 +22,15 @@ from signalbox.actors.outputs import CAPACITY, Output, StreamBytes
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
 from signalbox.actors.runner import RequestRunner
-from signalbox.actors.services import RunnerServices
+from signalbox.actors.services import Provider, RunnerServices
 from signalbox.actors.store_access import InProcess
 from signalbox.actors.supervisor import ChildSpec, Supervisor
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
+from signalbox.adapters.doors import door_of
 from signalbox.adapters.openai import OpenAIAdapter
-from signalbox.adapters.openai_door import ChatEncoder
-from signalbox.app import unsupported_fields
+from signalbox.adapters.protocol import Adapter
+from signalbox.adapters.registry import ProviderAdapters
 from signalbox.ids import Uuid7Generator
 from signalbox.machines.plan import RequestPlan
 from signalbox.persistence.health_memory import MemoryHealthStore
@@ -49,7 +49,7 @@ from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import TraceRecord
-from signalbox.types import Extra, ModelPlan, Price, Request, Route, Secret, Strategy
+from signalbox.types import Dialect, Extra, ModelPlan, Price, Request, Route, Secret, Strategy
 from tests.fakes import InlineWorkers, MemoryStore, database_away, supervised
 from tests.scripted_upstream import Call, Script, ScriptedUpstream
 
@@ -105,6 +105,11 @@ def provider_key(provider: str, label: str = "key", rpm: int | None = None) -> P
     )
 
 
+def openai_provider(name: str, adapter: Adapter | None = None) -> Provider:
+    adapters = (adapter or OpenAIAdapter(name),)
+    return Provider(ProviderAdapters(lambda model: adapters), f"http://{name}/v1")
+
+
 def model(name: str, *providers: str) -> ModelPlan:
     return ModelPlan(name, tuple(Route(provider, name, PRICE) for provider in providers))
 
@@ -149,11 +154,7 @@ class Rig:
         for name, run in (("key_pool", pool.run), ("rate_limiter", limiter.run)):
             self.supervisor.add(ChildSpec(name, run, 1, "told nothing"))
         self.services = RunnerServices(
-            endpoints={
-                key.provider: Endpoint(OpenAIAdapter(key.provider), f"http://{key.provider}/v1")
-                for key in self.keys
-            },
-            unsupported=unsupported_fields,
+            providers={key.provider: openai_provider(key.provider) for key in self.keys},
             key_pool=pool,
             limiter=limiter,
             ledger=ledger,
@@ -183,7 +184,7 @@ class Rig:
         return Request(
             id=self.services.new_id(),
             received_at=self.wall_clock(),
-            door="openai.chat",
+            door=Dialect.CHAT,
             body={**body, "stream": True} if stream else body,
             model=model,
             stream=stream,
@@ -199,7 +200,7 @@ class Rig:
         self, request: Request, plan: RequestPlan, *, payloads: str = "full", body: bytes = b"{}"
     ) -> tuple[RequestRunner, trio.MemoryReceiveChannel[Output]]:
         send, receive = trio.open_memory_channel[Output](CAPACITY)
-        encoder = ChatEncoder(include_usage=request.include_usage, trace_id=request.id)
+        encoder = door_of(request.door).encoder(request)
         plan = replace(plan, stream=request.stream)
         runner = RequestRunner(
             request, plan, UNLIMITED, encoder, self.services, send, payloads, body=body

@@ -67,7 +67,7 @@ class ScriptedUpstream:
 
     async def send(self, request: WireRequest, connect_timeout: float) -> ScriptedResponse:
         key = dict(request.headers).get("authorization", "").removeprefix("Bearer ")
-        body = json.loads(request.body)
+        body = json.loads(request.body or b"{}")
         call = Call(len(self.calls) + 1, trio.current_time(), request.url, key, body)
         self.calls.append(call)
         steps = deque(self._script(call))

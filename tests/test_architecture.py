@@ -13,12 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FOUNDATION = frozenset({"types", "errors", "ids", "config"})
+FOUNDATION = frozenset({"types", "prices", "errors", "ids", "config"})
 MAY_IMPORT = {
-    "types": frozenset[str](),
+    "prices": frozenset[str](),
+    "types": frozenset({"prices"}),
     "errors": frozenset[str](),
     "ids": frozenset({"types", "errors"}),
-    "config": frozenset({"types", "errors", "ids"}),
+    "config": frozenset({"types", "prices", "errors", "ids"}),
     "machines": FOUNDATION,
     "adapters": FOUNDATION,
     "persistence": FOUNDATION | {"machines", "adapters"},
@@ -34,10 +35,10 @@ MAY_IMPORT = {
 
 PURE_PARTS = {"machines", "adapters"}
 PURE_STDLIB_NAMES = """
-    __future__ abc base64 binascii bisect codecs collections copy dataclasses datetime decimal
+    __future__ abc array base64 binascii bisect codecs collections copy dataclasses datetime decimal
     email.utils enum fractions functools hashlib heapq hmac html http.HTTPStatus itertools json
-    math operator re string struct textwrap types typing urllib.parse xml.etree.ElementTree
-    xml.sax.saxutils zlib
+    math operator re string struct sys.byteorder textwrap types typing urllib.parse
+    xml.etree.ElementTree xml.sax.saxutils zlib
 """
 PURE_STDLIB = frozenset(PURE_STDLIB_NAMES.split())
 """What reaches neither the outside nor a clock nor chance. (`datetime` reads a clock when asked;
@@ -46,6 +47,8 @@ PURE_LIBRARIES = {
     "signalbox.machines": {"statemachine"},
     "signalbox.adapters": {"msgspec"},
     "signalbox.adapters.catalogue": {"genai_prices"},
+    "signalbox.adapters.catalogue_prices": {"genai_prices"},
+    "signalbox.adapters.rs256": {"cryptography"},
 }
 
 CONCRETE_STORES = (

@@ -9,9 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from signalbox.actors.attempt import LONGEST_PRELUDE, Attempt, AttemptTools, Endpoint
+from signalbox.actors.attempt import LONGEST_PRELUDE, Attempt
+from signalbox.actors.attempt_tools import AttemptTools, Endpoint
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import Delta
+from signalbox.errors import Failure
 from signalbox.machines import facts as f
 from signalbox.machines.commands import Resume
 from signalbox.types import Route, Timeouts
@@ -34,6 +36,9 @@ async def test_what_is_only_repeated_is_not_kept(
     async def deliver(delta: Delta) -> None:
         delivered.append(delta)
 
+    async def only_one_call() -> Failure | None:
+        raise AssertionError("a stream is one call")
+
     attempt = Attempt(
         number=2,
         route=Route("a", "m"),
@@ -55,6 +60,7 @@ async def test_what_is_only_repeated_is_not_kept(
         wall_clock=rig.wall_clock,
         rng=random.Random(0),
         payload_limit=0,
+        further_call=only_one_call,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(attempt.run, rig.request(stream=True), tools)

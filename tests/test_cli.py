@@ -172,7 +172,7 @@ def test_check_shows_providers_routes_prices_and_what_has_no_effect(cli: Cli) ->
         "gpt-4 is another name of openai/gpt-4o",
     ):
         assert row in rows
-    assert "warning: signalbox.toml:4: providers.anthropic: has no effect" in told.stderr
+    assert "warning: signalbox.toml:4: providers.anthropic: has no key" in told.stderr
     assert "0123456789" not in told.output
 
 

@@ -47,7 +47,7 @@ def fields_of(kind: types.Type) -> Iterator[types.Field]:
 
 
 def test_every_key_is_documented() -> None:
-    words = set(re.findall(r"[a-z_]+", DOCUMENTATION.partition("## Sections and keys")[2]))
+    words = set(re.findall(r"[a-z_][a-z0-9_]*", DOCUMENTATION.partition("## Sections and keys")[2]))
     secrets = {"env", "file", "value"}
     assert {field.encode_name for field in fields_of(SCHEMA)} - secrets <= words
 
@@ -197,14 +197,14 @@ def test_prices_are_the_digits_of_the_file(tmp_path: Path) -> None:
 
 def test_without_a_file_the_providers_are_those_whose_key_is_set(tmp_path: Path) -> None:
     settings = load(tmp_path, environ={"GROQ_API_KEY": CANARY, "ANTHROPIC_API_KEY": CANARY})
-    assert list(settings.providers) == ["groq"]
+    assert list(settings.providers) == ["anthropic", "groq"]
     assert settings.providers["groq"].base_url == "https://api.groq.com/openai/v1"
     assert settings.providers["groq"].keys[0].label == "…cdef"
     found = {key.provider: key for key in settings.found_keys}
     assert (found["groq"].found, found["groq"].usable) == (True, True)
-    assert (found["anthropic"].found, found["anthropic"].usable) == (True, False)
+    assert (found["anthropic"].found, found["anthropic"].usable) == (True, True)
     assert (found["openai"].found, found["openai"].would_enable) == (False, True)
-    assert not found["google"].would_enable
+    assert found["google"].would_enable
 
 
 def test_a_file_that_names_providers_configures_no_others(tmp_path: Path) -> None:
@@ -241,12 +241,9 @@ def test_sections_of_later_versions_are_accepted_and_named(tmp_path: Path) -> No
         f"""\
 [alerts]
 webhook = "https://hooks.example/1"
-[providers.anthropic]
-keys = [{{ env = "KEY" }}]
 [providers.local]
 base_url = "http://127.0.0.1:1"
 keys = [{{ value = "{CANARY}" }}]
-discover = true
 [models.m]
 routes = [{{ provider = "local", model = "m", tpm = 1 }}]
 fallbacks = ["m"]
@@ -264,22 +261,18 @@ default_max_tokens = 100
         {"KEY": CANARY},
     )
     assert settings.warnings == (
-        "signalbox.toml:3: providers.anthropic: "
-        "has no effect in this version, which speaks api: openai",
-        "signalbox.toml:7: providers.local.keys[0].value: "
+        "signalbox.toml:5: providers.local.keys[0].value: "
         "a secret in the configuration itself is for trials only",
-        "signalbox.toml:8: providers.local.discover: has no effect in this version",
-        "signalbox.toml:11: models.m.fallbacks[0]: "
+        "signalbox.toml:8: models.m.fallbacks[0]: "
         "has no effect: a model cannot fall back to itself",
-        "signalbox.toml:14: keys.ci.budget: "
+        "signalbox.toml:11: keys.ci.budget: "
         "has no effect in this version: nothing limits what this key spends",
-        "signalbox.toml:19: server.send_timeout: has no effect in this version",
-        "signalbox.toml:21: limits.default_max_tokens: has no effect in this version",
-        "signalbox.toml:10: models.m.routes[0].tpm: has no effect in this version",
+        "signalbox.toml:16: server.send_timeout: has no effect in this version",
+        "signalbox.toml:18: limits.default_max_tokens: has no effect in this version",
+        "signalbox.toml:7: models.m.routes[0].tpm: has no effect in this version",
         "signalbox.toml:1: alerts: has no effect in this version",
-        "signalbox.toml:15: presets: has no effect in this version",
+        "signalbox.toml:12: presets: has no effect in this version",
     )
-    assert not settings.providers["anthropic"].usable
 
 
 @pytest.mark.parametrize(

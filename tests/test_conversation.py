@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from signalbox.adapters.openai_body import outline_of
 from signalbox.http.conversation import LONGEST_SESSION, conversation_digest
 from signalbox.http.extension_fields import BadExtension
 
@@ -20,8 +21,8 @@ def digest(
     headers: dict[str, str] | None = None,
     **fields: Any,
 ) -> str | None:
-    body = {"messages": [*messages] or [SYSTEM, FIRST], **fields}
-    return conversation_digest(key, body, headers or {})
+    body = {"model": "m", "messages": [*messages] or [SYSTEM, FIRST], **fields}
+    return conversation_digest(key, body, outline_of(body), headers or {})
 
 
 def test_later_turns_have_the_same_beginning() -> None:

@@ -166,6 +166,16 @@ def test_offline_it_tells_the_way_from_the_configuration(cli: Cli, file: str) ->
     assert sorted(os.listdir()) == ["request.json", "signalbox.toml"]
 
 
+def test_a_request_of_another_door_is_explained(cli: Cli) -> None:
+    body = {"contents": [{"parts": [{"text": "hello"}]}]}
+    told = cli("-", "--door", "/v1beta/models/m:generateContent", "--json", stdin=json.dumps(body))
+    assert told.exit_code == 0, told.output
+    answer = msgspec.json.decode(told.output, type=ExplainAnswer)
+    assert (answer.model, sorted(ranked(answer))) == ("m", ["costly", "modest"])
+    wrong = cli("-", "--door", "/v1/models", stdin=json.dumps(body))
+    assert (wrong.exit_code, "door is '/v1/models'" in wrong.output) == (2, True)
+
+
 def test_for_programs_it_is_the_answer_of_the_gateway(cli: Cli) -> None:
     told = msgspec.json.decode(cli("request.json", "--json", "--random", "0.5").stdout)
     answer = msgspec.convert(told, ExplainAnswer)

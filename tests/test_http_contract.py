@@ -90,11 +90,9 @@ def test_a_door_is_served_however_its_path_is_written(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"),
         *("/v1/images/generations", "/v1/audio/speech", "/v1/moderations", "/v1/rerank"),
-        *("/v1/files", "/v1/batches", "/v1/realtime", "/v1/key", "/v1/credits", "/v1/generation"),
-        *("/v1beta/models/x:generateContent", "/api/v1/chat/completions", "/v1/anything"),
-        *("/openai/deployments/x/chat/completions", "/embeddings", "/v1"),
+        *("/v1/files", "/v1/batches", "/v1/realtime", "/v1/anything", "/v1", "/files"),
+        "/openai/deployments/x/images/generations",
     ],
 )
 def test_an_endpoint_that_is_not_built_is_404(http: httpx.Client, path: str) -> None:
@@ -104,6 +102,18 @@ def test_an_endpoint_that_is_not_built_is_404(http: httpx.Client, path: str) -> 
         assert (answer.status_code, error["code"]) == (404, "unsupported_endpoint")
         assert path in error["message"]
         assert answer.headers["x-should-retry"] == "false"
+
+
+def test_an_endpoint_that_is_not_built_is_told_in_the_dialect_of_its_path(
+    http: httpx.Client,
+) -> None:
+    openrouter, google = (http.get(path) for path in ("/api/v1/files", "/v1beta/files"))
+    error = openrouter.json()["error"]
+    assert openrouter.status_code == error["code"] == 404
+    assert error["metadata"]["error_type"] == "unsupported_endpoint"
+    told = google.json()["error"]
+    assert google.status_code == told["code"] == 404
+    assert told["status"] == "NOT_FOUND"
 
 
 @pytest.mark.parametrize(
@@ -139,6 +149,8 @@ def test_the_list_has_openai_s_shape_and_openrouter_s_fields(http: httpx.Client)
     listed = http.get("/v1/models", headers=bearer()).json()
     assert listed["object"] == "list"
     by_id = {model["id"]: model for model in listed["data"]}
+    parameters = by_id["m"].pop("supported_parameters")
+    assert {"max_tokens", "temperature", "tools", "response_format"} <= set(parameters)
     assert by_id["m"] == {
         "id": "m",
         "object": "model",
@@ -146,13 +158,22 @@ def test_the_list_has_openai_s_shape_and_openrouter_s_fields(http: httpx.Client)
         "owned_by": "primary",
         "name": "m",
         "context_length": None,
+        "architecture": {"modality": None, "input_modalities": None, "output_modalities": None},
         "top_provider": {"context_length": None, "max_completion_tokens": None},
         "pricing": {
             "prompt": "0.000001",
             "completion": "0.000002",
             "input_cache_read": None,
             "input_cache_write": None,
+            "input_cache_write_1h": None,
+            "internal_reasoning": None,
+            "image": None,
+            "image_token": None,
+            "image_output": None,
+            "audio": None,
+            "audio_output": None,
         },
+        "capabilities": None,
         "available": True,
     }
     assert by_id["free"]["pricing"]["prompt"] is None

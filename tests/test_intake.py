@@ -12,12 +12,13 @@ import pytest
 
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.rate_limiter import KeyLimits
+from signalbox.adapters.doors import door_of
 from signalbox.adapters.models import ModelTable
 from signalbox.config import Settings
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake, take_in
-from signalbox.types import Midstream, Strategy
+from signalbox.types import Dialect, Midstream, Strategy
 from tests.catalogues import catalogue
 from tests.configs import ROUTE, load
 from tests.simulator_client import chat
@@ -58,6 +59,7 @@ def taker(settings: Settings) -> Take:
         body: dict[str, Any], headers: dict[str, str] | None = None, models: tuple[str, ...] = ()
     ) -> Intake:
         return take_in(
+            door_of(Dialect.CHAT),
             json.dumps(body).encode(),
             headers or {},
             GatewayKey("k", "key", b"", KeyLimits("k", None, None, None), models),

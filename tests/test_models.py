@@ -203,7 +203,7 @@ def test_an_unknown_name_is_answered_with_the_three_nearest(tables: Tables) -> N
         ("gpt-4o", "OPENAI_API_KEY"),
         ("x-ai/any", "XAI_API_KEY"),
         ("qwen/q", "OPENROUTER_API_KEY"),
-        ("anthropic/claude", None),
+        ("anthropic/claude", "ANTHROPIC_API_KEY"),
         ("zzz", None),
     ],
 )
@@ -300,5 +300,8 @@ def test_an_entry_has_prices_per_token_in_plain_digits(tables: Tables) -> None:
     table = tables()
     entry = table.entry("gpt-4o-mini")
     assert entry is not None
-    assert (entry.owned_by, entry.prompt, entry.context_length) == ("openai", "0.00000015", None)
+    assert (entry.owned_by, entry.price.input, entry.context_length) == (
+        *("openai", Decimal("0.15")),
+        None,
+    )
     assert table.entry("zzz") is None

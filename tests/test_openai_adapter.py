@@ -5,6 +5,7 @@ The oracle for recordings of real providers is the official SDK's own reading of
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,13 +20,15 @@ from signalbox.adapters.protocol import (
     StreamEvent,
     StreamFinished,
 )
-from signalbox.adapters.registry import adapter_for
+from signalbox.adapters.registry import adapters_of
+from signalbox.config import ProviderSettings
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError
-from signalbox.types import Usage
+from signalbox.types import Dialect, Usage
 from tests.decoding import ALL_STREAMS, OWN_STREAMS, PLAIN_JSON, RECORDED_STREAMS, decode, deltas
 from tests.folding import Folded, fold, fold_answer
 from tests.garbled import JSON, garbled
 from tests.openai_sdk import sdk_answer, sdk_stream
+from tests.outgoing import REQUEST
 from tests.recordings import Exchange, cut, is_openai_chat, own_exchanges, recorded_exchanges
 
 EVENT_STREAMS = [stream for stream in ALL_STREAMS if stream.id != PLAIN_JSON]
@@ -143,10 +146,10 @@ def test_a_stream_that_ends_early_never_says_more_than_the_whole(exchange: Excha
 
 def test_nothing_is_told_after_an_error_or_the_end_mark() -> None:
     after = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
-    decoder = OpenAIAdapter("openai").stream_decoder()
+    decoder = OpenAIAdapter("openai").stream_decoder(REQUEST)
     assert decoder.feed(b"data: [DONE]\n\n" + after) == [StreamFinished()]
     assert decoder.feed(after) == []
-    decoder = OpenAIAdapter("openai").stream_decoder()
+    decoder = OpenAIAdapter("openai").stream_decoder(REQUEST)
     assert len(decoder.feed(b'data: {"error":{"message":"x"}}\n\n' + after)) == 1
     assert decoder.feed(after) + decoder.end() == []
 
@@ -179,12 +182,12 @@ def test_raw_is_what_the_provider_sent() -> None:
 )
 def test_what_is_no_chunk_is_a_protocol_error(payload: bytes) -> None:
     with pytest.raises(ProviderProtocolError):
-        OpenAIAdapter("openai").stream_decoder().feed(b"data: " + payload + b"\n\n")
+        OpenAIAdapter("openai").stream_decoder(REQUEST).feed(b"data: " + payload + b"\n\n")
 
 
 def test_what_came_before_a_bad_chunk_in_the_same_bytes_is_told() -> None:
     good = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
-    [told, error] = OpenAIAdapter("openai").stream_decoder().feed(good + b'data: {"choi\n\n')
+    [told, error] = OpenAIAdapter("openai").stream_decoder(REQUEST).feed(good + b'data: {"choi\n\n')
     assert isinstance(told, Delta)
     assert isinstance(error, StreamError)
     assert error.failure.kind is FailureKind.PROTOCOL_ERROR
@@ -211,7 +214,10 @@ def test_a_stream_decoder_raises_nothing_but_protocol_errors(data: st.DataObject
 
 @pytest.mark.parametrize("exchange", own_exchanges("openai/answers"))
 def test_own_answer_means_what_it_was_written_to_mean(exchange: Exchange) -> None:
-    answer, expect = OpenAIAdapter(exchange.provider).decode_answer(exchange.body), exchange.expect
+    answer, expect = (
+        OpenAIAdapter(exchange.provider).decode_answer(exchange.body, REQUEST),
+        exchange.expect,
+    )
     if "error" in expect:
         assert isinstance(answer, Failure)
         assert answer.kind == expect["error"]
@@ -225,7 +231,7 @@ def test_own_answer_means_what_it_was_written_to_mean(exchange: Exchange) -> Non
 @pytest.mark.parametrize("exchange", RECORDED_ANSWERS)
 def test_a_recorded_answer_is_read_as_the_sdk_reads_it(exchange: Exchange) -> None:
     answer, sdk = (
-        OpenAIAdapter(exchange.provider).decode_answer(exchange.body),
+        OpenAIAdapter(exchange.provider).decode_answer(exchange.body, REQUEST),
         sdk_answer(exchange.body),
     )
     assert isinstance(answer, Answer)
@@ -241,41 +247,88 @@ def test_a_recorded_answer_is_read_as_the_sdk_reads_it(exchange: Exchange) -> No
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"1", b'{"choices":1}', b"\xff", b"{"])
 def test_what_is_no_answer_is_a_protocol_error(body: bytes) -> None:
     with pytest.raises(ProviderProtocolError):
-        OpenAIAdapter("openai").decode_answer(body)
+        OpenAIAdapter("openai").decode_answer(body, REQUEST)
 
 
 @given(garbled(b"") | JSON.map(lambda value: json.dumps(value).encode()))
 def test_decode_answer_raises_nothing_but_protocol_errors(body: bytes) -> None:
     with contextlib.suppress(ProviderProtocolError):
-        OpenAIAdapter("openai").decode_answer(body)
+        OpenAIAdapter("openai").decode_answer(body, REQUEST)
 
 
 COUNT = st.integers(0, 9) | st.sampled_from([None, -1, "3", True, 1.5])
 
 
-@given(COUNT, COUNT, COUNT, COUNT, COUNT, COUNT, st.sampled_from(["openai", "xai"]))
+COUNTS = st.fixed_dictionaries(
+    {
+        "cached_tokens": COUNT,
+        "cache_write_tokens": COUNT,
+        "reasoning_tokens": COUNT,
+        "audio_tokens": COUNT,
+        "image_tokens": COUNT,
+        "accepted_prediction_tokens": COUNT,
+    }
+)
+CLASSES = (
+    *("prompt", "cached_read", "cache_write", "audio_input", "image_input"),
+    *("completion", "reasoning", "audio_output", "image_output"),
+)
+
+
+@given(COUNT, COUNT, COUNT, COUNTS, COUNTS, st.sampled_from(["openai", "xai"]))
 def test_usage_is_disjoint_and_never_negative(
-    prompt: Any, completion: Any, total: Any, cached: Any, written: Any, reasoning: Any, who: str
+    prompt: Any, completion: Any, total: Any, inputs: Any, outputs: Any, who: str
 ) -> None:
     usage = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": total,
-        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "prompt_tokens_details": inputs,
+        "completion_tokens_details": outputs,
     }
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
-    answer = OpenAIAdapter(who).decode_answer(body)
+    answer = OpenAIAdapter(who).decode_answer(body, REQUEST)
     assert isinstance(answer, Answer)
     if answer.usage is None:
         return
-    for name in ("prompt", "cached_read", "cache_write", "completion", "reasoning"):
+    for name in CLASSES:
         count = getattr(answer.usage, name)
         assert count is None or count >= 0
     if answer.usage.input_total is not None:
         assert answer.usage.input_total == prompt
     if answer.usage.output_total is not None:
         assert answer.usage.output_total in (completion, completion + (answer.usage.reasoning or 0))
+
+
+def test_audio_and_pictures_are_classes_of_their_own() -> None:
+    usage = {
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "prompt_tokens_details": {"audio_tokens": 4, "image_tokens": 5, "cached_tokens": 1},
+        "completion_tokens_details": {
+            "audio_tokens": 6,
+            "reasoning_tokens": 1,
+            "accepted_prediction_tokens": 2,
+        },
+    }
+    body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
+    answer = OpenAIAdapter("openai").decode_answer(body, REQUEST)
+    assert isinstance(answer, Answer)
+    assert answer.usage == Usage(
+        prompt=10,
+        cached_read=1,
+        audio_input=4,
+        image_input=5,
+        completion=3,
+        reasoning=1,
+        audio_output=6,
+    )
+    usage["completion_tokens_details"] = {"audio_tokens": 11}
+    body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
+    answer = OpenAIAdapter("openai").decode_answer(body, REQUEST)
+    assert isinstance(answer, Answer)
+    assert answer.usage is not None
+    assert (answer.usage.completion, answer.usage.audio_output) == (10, None)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +344,7 @@ def test_reasoning_is_counted_once(provider: str, total: int | None, completion:
         "completion_tokens_details": {"reasoning_tokens": 4},
     }
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
-    answer = OpenAIAdapter(provider).decode_answer(body)
+    answer = OpenAIAdapter(provider).decode_answer(body, REQUEST)
     assert isinstance(answer, Answer)
     assert answer.usage == Usage(prompt=20, completion=completion, reasoning=4)
 
@@ -299,7 +352,7 @@ def test_reasoning_is_counted_once(provider: str, total: int | None, completion:
 def test_usage_that_cannot_be_true_is_not_said() -> None:
     def usage(**said: Any) -> Usage | None:
         body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": said}).encode()
-        answer = OpenAIAdapter("openai").decode_answer(body)
+        answer = OpenAIAdapter("openai").decode_answer(body, REQUEST)
         assert isinstance(answer, Answer)
         return answer.usage
 
@@ -312,12 +365,15 @@ def test_usage_that_cannot_be_true_is_not_said() -> None:
 
 
 def test_an_answer_without_choices_is_empty() -> None:
-    answer = OpenAIAdapter("openai").decode_answer(b'{"choices":[]}')
+    answer = OpenAIAdapter("openai").decode_answer(b'{"choices":[]}', REQUEST)
     assert isinstance(answer, Failure)
     assert answer.kind is FailureKind.EMPTY_ANSWER
 
 
 def test_the_registry_names_what_it_knows() -> None:
-    assert adapter_for("openai", "anyone").dialect == "openai"
+    anyone = ProviderSettings(name="anyone", api="openai", base_url="http://p.test/v1", keys=())
+    adapter = adapters_of(anyone).for_door(Dialect.CHAT, "m")
+    assert adapter is not None
+    assert adapter.dialect is Dialect.CHAT
     with pytest.raises(ValueError, match=r"api = 'smoke': expected one of .*openai"):
-        adapter_for("smoke", "anyone")
+        adapters_of(replace(anyone, api="smoke"))

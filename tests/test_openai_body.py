@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox.adapters.openai_body import BadRequest, read_chat_body, validate_chat_body
+from signalbox.adapters.door import BadRequest
+from signalbox.adapters.openai_body import read_chat_body, validate_chat_body
 from tests.garbled import JSON, garbled
 
 

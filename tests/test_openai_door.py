@@ -19,6 +19,7 @@ from signalbox.errors import ApiError, AttemptReport, FailureKind
 from signalbox.types import Usage
 from tests.folding import fold
 from tests.openai_sdk import sdk_answer, sdk_stream
+from tests.outgoing import REQUEST
 from tests.recordings import Exchange, is_openai_chat, own_exchanges, recorded_exchanges
 
 STREAMS = [
@@ -55,7 +56,7 @@ def events(stream: bytes) -> list[Any]:
 def test_the_sdk_reads_the_same_from_the_gateway_as_from_the_provider(
     exchange: Exchange, include_usage: bool
 ) -> None:
-    decoder, door = OpenAIAdapter(exchange.provider).stream_decoder(), encoder(include_usage)
+    decoder, door = OpenAIAdapter(exchange.provider).stream_decoder(REQUEST), encoder(include_usage)
     told = decoder.feed(exchange.body) + decoder.end()
     deltas = [event for event in told if isinstance(event, Delta)]
     usage = next((d.usage for d in reversed(deltas) if d.usage), Usage(prompt=1, completion=2))
@@ -100,7 +101,9 @@ def test_bytes_go_out_as_they_came_where_nothing_must_change() -> None:
 
 def ending(index: int, text: str = "") -> Delta:
     choice = {"index": index, "delta": {"content": text}, "finish_reason": "stop"}
-    return Delta(chunk(choices=[choice]), len(text), finish_reasons=((index, "stop"),))
+    return Delta(
+        chunk(choices=[choice]), content_chars=len(text), finish_reasons=((index, "stop"),)
+    )
 
 
 def reasons(sent: bytes) -> list[Any]:
@@ -133,7 +136,7 @@ def test_usage_leaves_a_chunk_with_choices_and_the_rest_keeps_its_bytes() -> Non
     raw = (
         b'{"x":1e-05,"choices":[{ "index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3}}'
     )
-    sent = encoder().delta(Delta(raw, 1, usage=Usage(prompt=3)))
+    sent = encoder().delta(Delta(raw, content_chars=1, usage=Usage(prompt=3)))
     assert sent == b'data: {"x":1e-05,"choices":[{ "index":0,"delta":{"content":"a"}}]}\n\n'
 
 
@@ -177,7 +180,7 @@ def test_a_chunk_without_choices_is_not_sent() -> None:
 def test_an_error_in_the_stream_is_what_the_sdks_raise() -> None:
     door = encoder()
     raw = chunk(model="m", choices=[{"index": 0, "delta": {"content": "One"}}])
-    sent = door.delta(Delta(raw, 3)) + door.error(ERROR)
+    sent = door.delta(Delta(raw, content_chars=3)) + door.error(ERROR)
     seen = sdk_stream(sent)
     assert fold(seen.chunks).text == "One"
     assert seen.error is not None

@@ -208,7 +208,7 @@ def test_a_stream_that_breaks_throws_after_what_was_delivered(at: World, model: 
 
 
 def test_a_path_that_is_not_served_yet_is_not_found(at: World) -> None:
-    [outcome] = run(at, call("embed", {"model": "m", "input": "Hello"}))
+    [outcome] = run(at, call("moderate", {"input": "Hello"}))
     assert outcome["error"]["class"] == "NotFoundError"
     assert outcome["error"]["code"] == "unsupported_endpoint"
 

@@ -95,7 +95,8 @@ def test_openrouter_s_fields_reach_openrouter_only() -> None:
     assert body.keys() >= OPENROUTER_FIELDS.keys()
     wire, body = build("openai", **OPENROUTER_FIELDS)
     assert not body.keys() & OPENROUTER_FIELDS.keys()
-    assert wire.dropped == ("reasoning", "include_reasoning", "transforms")
+    assert wire.dropped == ("transforms",)
+    assert body["reasoning_effort"] == "low"
 
 
 def test_what_a_provider_lacks_is_renamed_dropped_or_refused() -> None:

@@ -13,8 +13,8 @@ import trio
 
 from signalbox.adapters.models import ModelTable
 from signalbox.http.asgi import Message
-from signalbox.http.openai_api import ModelDoors
-from signalbox.http.paths import MODELS, Door
+from signalbox.http.model_doors import ModelDoors
+from signalbox.http.paths import Endpoint, Place
 from tests.catalogues import catalogue
 from tests.configs import LOCAL, load
 
@@ -30,7 +30,11 @@ async def test_a_crash_at_the_door_is_500_in_safe_words(
     settings = load(tmp_path, LOCAL)
     services: Any = SimpleNamespace(new_id=lambda: "trace-1")
     doors = ModelDoors(
-        settings, ModelTable(settings, catalogue()), cast(Any, BrokenKeys()), services
+        settings,
+        ModelTable(settings, catalogue()),
+        cast(Any, BrokenKeys()),
+        services,
+        cast(Any, None),
     )
     sent: list[Message] = []
 
@@ -44,7 +48,7 @@ async def test_a_crash_at_the_door_is_500_in_safe_words(
     headers = [(b"authorization", b"Bearer some-key-0123456789")]
     scope = {"method": "GET", "path": "/v1/models", "query_string": b"", "headers": headers}
     with caplog.at_level(logging.ERROR, "signalbox"):
-        await doors(scope, receive, send, Door(MODELS))
+        await doors(scope, receive, send, Place(Endpoint.MODELS))
     head, body = sent[0], b"".join(message.get("body", b"") for message in sent)
     assert head["status"] == 500
     assert (b"x-should-retry", b"false") in head["headers"]

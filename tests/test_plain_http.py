@@ -85,7 +85,11 @@ def post(http: httpx.Client, body: bytes, **headers: str) -> httpx.Response:
 
 @pytest.mark.parametrize(
     ("coding", "data"),
-    [("gzip", gzip.compress(CHAT)), ("zstd", zstandard.compress(CHAT)), ("identity", CHAT)],
+    [
+        ("gzip", gzip.compress(CHAT, mtime=0)),
+        ("zstd", zstandard.compress(CHAT)),
+        ("identity", CHAT),
+    ],
 )
 def test_a_compressed_body_reaches_the_provider_in_the_clear(
     http: httpx.Client, provider: Provider, coding: str, data: bytes
@@ -99,7 +103,7 @@ def test_a_compressed_body_reaches_the_provider_in_the_clear(
 @pytest.mark.parametrize(
     ("coding", "data", "status", "code"),
     [
-        ("gzip", gzip.compress(CHAT)[:-4], 400, "invalid_value"),
+        ("gzip", gzip.compress(CHAT, mtime=0)[:-4], 400, "invalid_value"),
         ("zstd", zstandard.compress(CHAT)[:-1], 400, "invalid_value"),
         ("gzip", gzip.compress(bytes(1_000_000)), 413, "request_too_large"),
         ("zstd", zstandard.compress(bytes(1_000_000)), 413, "request_too_large"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox.adapters.openai import OpenAIAdapter
-from signalbox.adapters.openai_parameters import DIFFERENCES
+from signalbox.adapters.openai_differences import DIFFERENCES
 from tests.configs import LOCAL, ROUTE, load
 from tests.outgoing import REQUEST, build
 from tests.outgoing import ROUTE as WIRE_ROUTE

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import Answer, Delta
-from signalbox.adapters.provider_state import PLACES, Place, made, references, without_reasoning
+from signalbox.adapters.provider_state import made, references, without_reasoning
+from signalbox.adapters.provider_state_places import CHAT_PLACES as PLACES
+from signalbox.adapters.provider_state_places import Place
+from tests.outgoing import REQUEST
 
 MESSAGES = "messages[]."
 OF_MESSAGES = [place for place in PLACES if place.path.startswith(MESSAGES)]
@@ -239,7 +242,7 @@ def test_a_signed_text_of_reasoning_goes_with_its_signature() -> None:
 def whole(message: dict[str, Any], **fields: Any) -> Answer:
     choice = {"index": 0, "message": {**TURN, **message}, "finish_reason": "stop"}
     answer = {"id": "answer-1", "choices": [choice], **fields}
-    decoded = OpenAIAdapter("a").decode_answer(msgspec.json.encode(answer))
+    decoded = OpenAIAdapter("a").decode_answer(msgspec.json.encode(answer), REQUEST)
     assert isinstance(decoded, Answer)
     return decoded
 

@@ -17,7 +17,7 @@ from signalbox.errors import StoreUnavailable
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.stores import ProviderStateStore
 from signalbox.persistence.threads import reader_threads, writer_threads
-from signalbox.types import Origin, Secret
+from signalbox.types import Origin, Secret, StateKind, ToolState
 from tests.fakes import InlineWorkers, MemoryStore, database_away, no_fault, supervised
 
 HERE = Origin("a:m", "a/1")
@@ -123,33 +123,102 @@ async def test_what_finds_no_room_is_counted_and_known_to_this_process() -> None
 # After a restart, on the same database
 
 
-async def remembered(store: ProviderStateStore, keys: tuple[ProviderKey, ...]) -> Origin | None:
-    """Whose state it is by what a new process knows, with these keys configured."""
-    state = ProviderState(
-        Supervisor(),
+def over(
+    store: ProviderStateStore, supervisor: Supervisor, keys: tuple[ProviderKey, ...]
+) -> ProviderState:
+    """The actor of a new process, with these keys configured."""
+    return ProviderState(
+        supervisor,
         store,
         keys,
         readers=reader_threads(),
         writers=writer_threads(),
         now=lambda: 0.0,
     )
+
+
+async def remembered(store: ProviderStateStore, keys: tuple[ProviderKey, ...]) -> Origin | None:
+    """Whose state it is by what a new process knows."""
+    state = over(store, Supervisor(), keys)
     return (await state.origins("ci", ["answer"])).get("answer")
 
 
 async def test_a_restart_forgets_nothing_but_a_key_that_is_gone(tmp_path: Path) -> None:
     with closing(SqliteStore.open(tmp_path / "signalbox.db")) as store:
         supervisor = Supervisor()
-        state = ProviderState(
-            supervisor,
-            store,
-            KEYS,
-            readers=reader_threads(),
-            writers=writer_threads(),
-            now=lambda: 0.0,
-        )
+        state = over(store, supervisor, KEYS)
         async with supervised(supervisor):
             state.remember("ci", ["answer"], HERE)
         assert await remembered(store, KEYS) == HERE
         moved = (key(1, "new"), key(2, "first"))
         assert await remembered(store, moved) == Origin("a:m", "a/2")
         assert await remembered(store, (key(1, "new"), key(2, "second"))) is None
+
+
+async def test_what_goes_back_with_a_tool_call_is_no_reference_of_the_same_name() -> None:
+    state = Bench().state
+    state.remember("ci", ["call"], THERE, {"call": b"signed"})
+    assert await state.tool_states("ci", ["call", "other"]) == {"call": ToolState(THERE, b"signed")}
+    assert await state.tool_states("someone else", ["call"]) == {}
+    state.remember("ci", ["plain"], HERE)
+    assert await state.tool_states("ci", ["plain"]) == {}
+
+
+async def test_the_gateway_s_own_state_outlives_a_provider_s_key_and_is_replaced(
+    tmp_path: Path,
+) -> None:
+    name = (StateKind.ANSWER, "resp_1")
+    with closing(SqliteStore.open(tmp_path / "signalbox.db")) as store:
+        supervisor = Supervisor()
+        state = over(store, supervisor, KEYS)
+        async with supervised(supervisor):
+            state.keep("ci", [(*name, b"first")])
+            state.keep("ci", [(*name, b"second"), (StateKind.ITEM, "msg_1", b"resp_1")])
+            assert await state.kept("ci", [name]) == {name: b"second"}
+        state = over(store, Supervisor(), ())
+        item = (StateKind.ITEM, "msg_1")
+        assert await state.kept("ci", [name, item]) == {name: b"second", item: b"resp_1"}
+        assert await state.kept("someone else", [name]) == {}
+        assert await state.origins("ci", ["resp_1", "msg_1"]) == {}
+        assert await state.tool_states("ci", ["resp_1"]) == {}
+
+
+async def test_what_is_known_to_be_at_a_provider_is_not_looked_for_in_the_database() -> None:
+    bench = Bench(MemoryStore(database_away))
+    bench.state.remember("ci", ["resp_1"], HERE)
+    assert await bench.state.kept("ci", [(StateKind.ANSWER, "resp_1")]) == {}
+    with pytest.raises(StoreUnavailable):
+        await bench.state.kept("ci", [(StateKind.ANSWER, "resp_2")])
+
+
+async def test_what_waits_for_the_database_is_bounded(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_state, "MAX_WAITING_BYTES", 25)
+    bench = Bench()
+    names = [(StateKind.ANSWER, name) for name in ("one", "two", "three")]
+    for name in names:
+        bench.state.keep("ci", [(*name, b"ten bytes.")])
+    assert bench.state.statistics().lost == 1
+    assert set(await bench.state.kept("ci", names)) == set(names)
+    async with supervised(bench.supervisor):
+        await trio.sleep(2 * BATCH_SECONDS)
+        bench.state.keep("ci", [(StateKind.ANSWER, "four", b"ten bytes.")])
+        await trio.sleep(2 * BATCH_SECONDS)
+    assert (bench.state.statistics().saved, bench.state.statistics().lost) == (3, 1)
+
+
+async def test_memory_holds_a_bounded_amount_of_it_and_the_database_the_rest(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_state, "MAX_STATE_BYTES", 25)
+    bench = Bench()
+    async with supervised(bench.supervisor):
+        for name in ("one", "two", "two", "three"):
+            bench.state.remember("ci", [], HERE, {name: b"ten bytes."})
+        await trio.sleep(2 * BATCH_SECONDS)
+        assert bench.state.statistics().in_memory == 2
+        found = await bench.state.tool_states("ci", ["one", "two", "three"])
+        assert {name: each.data for name, each in found.items()} == dict.fromkeys(
+            ("one", "two", "three"), b"ten bytes."
+        )

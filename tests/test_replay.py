@@ -96,6 +96,8 @@ def values_of(form: Any) -> st.SearchStrategy[Any]:
         return st.builds(form, **{each.name: values_of(hints[each.name]) for each in fields(form)})
     if get_origin(form) in (Union, UnionType):
         return st.one_of([values_of(each) for each in arguments])
+    if get_origin(form) is frozenset:
+        return st.frozensets(values_of(arguments[0]), max_size=2)
     if get_origin(form) is tuple and arguments[-1] is ...:
         return st.lists(values_of(arguments[0]), max_size=2).map(tuple)
     if get_origin(form) is tuple:

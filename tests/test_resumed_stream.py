@@ -21,6 +21,7 @@ from signalbox.errors import ApiError
 from signalbox.types import Usage
 from tests.folding import fold
 from tests.openai_sdk import sdk_stream
+from tests.outgoing import REQUEST
 from tests.recordings import cut
 
 TOTAL = Usage(prompt=7, cached_read=2, completion=9)
@@ -92,7 +93,7 @@ class Rescue:
             self._send(adapter.retold(delta, text))
 
     def _deltas(self, body: bytes, places: list[int]) -> Iterator[Delta]:
-        decoder = OpenAIAdapter("openai").stream_decoder()
+        decoder = OpenAIAdapter("openai").stream_decoder(REQUEST)
         for data in cut(body, places):
             yield from (event for event in decoder.feed(data) if isinstance(event, Delta))
 

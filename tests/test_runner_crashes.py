@@ -12,14 +12,23 @@ import pytest
 from trio.testing import MockClock
 
 from signalbox.actors import runner as runner_module
-from signalbox.actors.attempt import Endpoint
 from signalbox.actors.outputs import Output, Refusal
-from signalbox.adapters.openai import OpenAIAdapter, OpenAIStreamDecoder
+from signalbox.adapters.event_decoder import SseDecoder
+from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.openai_door import ChatEncoder
 from signalbox.machines import facts as f
 from signalbox.machines.request import decide
 from signalbox.machines.state import Decision, RequestState
-from tests.rig import Rig, kinds, model, plan, provider_key, scripted_rig, sent
+from tests.rig import (
+    Rig,
+    kinds,
+    model,
+    openai_provider,
+    plan,
+    provider_key,
+    scripted_rig,
+    sent,
+)
 from tests.scripted_upstream import (
     LOST,
     ROLE,
@@ -68,8 +77,8 @@ async def test_a_fault_in_one_route_does_not_cost_the_client_the_others(
     rig = scripted_rig(tmp_path, good, good)
     adapter = OpenAIAdapter("a")
     setattr(adapter, method, crash)
-    endpoints = {**rig.services.endpoints, "a": Endpoint(adapter, "http://a/v1")}
-    rig.services = replace(rig.services, endpoints=endpoints)
+    providers = {**rig.services.providers, "a": openai_provider("a", adapter)}
+    rig.services = replace(rig.services, providers=providers)
     async with rig.running():
         pieces = await rig.ask(rig.request(stream=streamed), TWO)
     assert "Refusal" not in kinds(pieces)
@@ -81,9 +90,9 @@ async def test_a_fault_in_one_route_does_not_cost_the_client_the_others(
 async def test_a_fault_after_content_breaks_the_stream(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    feed = OpenAIStreamDecoder.feed
+    feed = SseDecoder.feed
     monkeypatch.setattr(
-        OpenAIStreamDecoder,
+        SseDecoder,
         "feed",
         lambda self, data: crash() if b"second" in data else feed(self, data),
     )
@@ -141,8 +150,12 @@ def breaks(part: str, method: str) -> Break:
     return lambda rig, patch: patch.setattr(getattr(rig.services, part), method, crash)
 
 
-def lacks_the_endpoint(rig: Rig, patch: pytest.MonkeyPatch) -> None:
-    rig.services = replace(rig.services, endpoints={})
+def lacks_the_provider(rig: Rig, patch: pytest.MonkeyPatch) -> None:
+    rig.services = replace(rig.services, providers={})
+
+
+def cannot_tell_what_it_takes(rig: Rig, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OpenAIAdapter, "unsupported", crash)
 
 
 def replaces(part: str) -> Break:
@@ -163,10 +176,10 @@ def encoder(method: str) -> Break:
     ("break_", "streamed", "seen"),
     [
         (breaks("limiter", "admit"), False, "500 internal_error"),
-        (replaces("unsupported"), False, "500 internal_error"),
+        (cannot_tell_what_it_takes, False, "500 internal_error"),
         (breaks("key_pool", "headrooms"), False, "500 internal_error"),
         (breaks("key_pool", "lease"), False, "500 internal_error"),
-        (lacks_the_endpoint, False, "500 internal_error"),
+        (lacks_the_provider, False, "500 internal_error"),
         (breaks("health", "attempt_started"), True, "500 internal_error"),
         (breaks("ledger", "record"), False, "500 internal_error"),
         (breaks("ledger", "record"), True, "in the stream: internal_error"),

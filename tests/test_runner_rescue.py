@@ -103,7 +103,7 @@ async def test_an_answer_that_the_client_itself_began_is_not_begun_for_a_route_t
     rig = scripted_rig(tmp_path, CUT, stream(WHOLE))
     request = rig.request(stream=True)
     own = [*request.body["messages"], {"role": "assistant", "content": "Listen: "}]
-    request = replace(request, body={**request.body, "messages": own})
+    request = replace(request, body={**request.body, "messages": own}, begun=True)
     async with rig.running():
         pieces = await rig.ask(request, going_on(prefill=True))
     assert told(pieces) == WHOLE

@@ -100,6 +100,8 @@ def test_the_official_sdk_raises_what_a_scripted_error_means(sdk: OpenAI) -> Non
 async def test_a_tool_result_is_answered_in_words(nursery: trio.Nursery) -> None:
     client = await start(nursery)
     body = chat("weather?", tools=[WEATHER])
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    body["messages"].append({"role": "assistant", "tool_calls": [call]})
     body["messages"].append({"role": "tool", "tool_call_id": "call_1", "content": "rain"})
     choice = (await client.post(body)).json()["choices"][0]
     assert "“rain”" in choice["message"]["content"]

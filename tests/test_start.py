@@ -142,8 +142,8 @@ def test_demo_auto_prefers_a_provider_with_a_key() -> None:
     with gateway(NO_FILE, arguments=["--demo=auto"], environ=environ) as running:
         output = whole_output(running)
         assert told(running, "Provider") == "openai at https://api.openai.com/v1, 1 key"
+        assert "anthropic at https://api.anthropic.com/v1, 1 key" in output
         assert "simulator" not in output
-        assert "ANTHROPIC_API_KEY: this version speaks no other" in told(running, "Found, unused")
         assert '"model": "openai/gpt-4o-mini"' in output
         assert PROVIDER_KEY not in output
 
@@ -160,10 +160,9 @@ def test_the_simulator_never_outlives_the_gateway() -> None:
 
 
 def test_without_a_provider_the_start_is_refused_with_what_would_help(tmp_path: Path) -> None:
-    refused = serve(tmp_path, environ={"ANTHROPIC_API_KEY": PROVIDER_KEY})
+    refused = serve(tmp_path, environ={})
     assert refused.returncode == 2
     assert "no provider can be called" in refused.stderr
-    assert "Found ANTHROPIC_API_KEY" in refused.stderr
     assert "OPENAI_API_KEY" in refused.stderr
     assert "serve --demo" in refused.stderr
     assert not (tmp_path / "data").exists()

@@ -61,6 +61,15 @@ def test_an_unknown_amount_is_not_a_zero_amount(store: Store) -> None:
     assert store.load_charge(free.request_id) == free
 
 
+def test_what_a_key_was_charged_is_summed_from_each_time_on(store: Store) -> None:
+    charged = (("k", 10.0, 1), ("k", 20.0, 20), ("k", 30.0, None), ("other", 30.0, 5))
+    store.append_charges(
+        [replace(records.charge(amount=sum), key_id=key, at=at) for key, at, sum in charged]
+    )
+    assert store.spent_by_key("k", (0.0, 10.0, 10.000001, 20.5)) == (21, 21, 20, 0)
+    assert store.spent_by_key("nobody", (0.0,)) == (0,)
+
+
 def test_a_request_is_charged_once(store: Store) -> None:
     first = records.charge(amount=1)
     again = records.charge(first.request_id, amount=2)
@@ -232,7 +241,7 @@ def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:
 
 
 def test_whose_state_it_is_is_read_as_it_was_written(store: Store) -> None:
-    one, two = records.state("one"), records.state("two")
+    one, two = records.state("one"), records.state("tool two")
     store.save_state([one, two])
     unknown = records.state("unknown").digest
     found = store.load_state([two.digest, unknown, one.digest])
@@ -244,7 +253,9 @@ def test_whose_state_it_is_is_read_as_it_was_written(store: Store) -> None:
 
 def test_what_was_said_last_of_a_piece_of_state_counts(store: Store) -> None:
     first = records.state("one")
-    later = replace(first, route_id="b:m", key_mark="4567", expires_at=first.expires_at + 1)
+    later = replace(
+        first, route_id="b:m", key_mark="4567", expires_at=first.expires_at + 1, state=b"more"
+    )
     store.save_state([first])
     store.save_state([first, later])
     assert store.load_state([first.digest]) == [later]

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from signalbox.adapters import openai_parameters
+from signalbox.adapters import openai_parameters_page
 from signalbox.machines import decision_table
 from signalbox.machines.diagram import MACHINES, render, states_page
+from tests import matrix
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +25,8 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     """(path below `root`, text) of every file that is written by code, whole or in part."""
     yield "docs/states.md", states_page()
     yield "docs/decisions.md", decision_table.render()
-    yield "docs/parameters.md", openai_parameters.render()
+    yield "docs/parameters.md", openai_parameters_page.render()
+    yield "docs/compatibility.md", matrix.page()
     for name in MACHINES:
         yield f"docs/diagrams/{name}.svg", render(name, "svg")
     readme = root / "README.md"

@@ -12,28 +12,31 @@ not sent yet; what it repeats before that is left out.
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 import trio
 
+from signalbox.actors.attempt_tools import UPSTREAM_FAILURES, AttemptTools, Endpoint
 from signalbox.actors.joint import Joint
 from signalbox.actors.key_pool import Lease, ProviderKey
 from signalbox.actors.masking import masked_failure, secrets_of
-from signalbox.actors.ports import Upstream, UpstreamError, UpstreamErrorKind, UpstreamResponse
+from signalbox.actors.ports import CredentialUnavailable, UpstreamError, UpstreamResponse
 from signalbox.adapters.protocol import (
-    Adapter,
     Answer,
     Delta,
+    JoiningAdapter,
     RateLimits,
     StreamDecoder,
     StreamError,
     StreamEvent,
     StreamFinished,
+    WireRequest,
+    stream_types,
 )
 from signalbox.adapters.provider_state import request_for
 from signalbox.adapters.splice import SpliceMismatch
+from signalbox.adapters.tool_memory import with_own_states
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
 from signalbox.machines import facts as f
 from signalbox.machines.commands import Resume
@@ -41,8 +44,9 @@ from signalbox.types import Origin, Request, Route, Timeouts, Usage
 
 logger = logging.getLogger(__name__)
 
-LARGEST_ANSWER = 64 * 1024 * 1024
-"""Bytes. Well above the largest documented answers (images and audio as base64)."""
+LARGEST_ANSWER = 128 * 1024 * 1024
+"""Bytes. Well above the largest documented answers: images and audio as base64, 80 MB for 2,048
+vectors of 3,072 floats."""
 LARGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read: enough for any message, too few to be a burden."""
 LONGEST_PRELUDE = 1024 * 1024
@@ -53,39 +57,6 @@ MOST_MADE = 256
 them is not remembered."""
 DRAIN_SECONDS = 0.25
 """How long the end of a finished stream's body may take before its connection is given up."""
-
-_FAILURES = {
-    UpstreamErrorKind.CONNECT_FAILED: FailureKind.CONNECT_FAILED,
-    UpstreamErrorKind.CONNECT_TIMEOUT: FailureKind.CONNECT_TIMEOUT,
-    UpstreamErrorKind.CONNECTION_LOST: FailureKind.CONNECTION_LOST,
-    UpstreamErrorKind.PROTOCOL_ERROR: FailureKind.PROTOCOL_ERROR,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a provider is, and the adapter that speaks its wire format."""
-
-    adapter: Adapter
-    base_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptTools:
-    """What an attempt works with. `emit` reports a fact, `deliver` hands a delta to the client."""
-
-    upstream: Upstream
-    emit: Callable[[f.Fact], Awaitable[None]]
-    deliver: Callable[[Delta], Awaitable[None]]
-    delivered: Callable[[], f.Delivered]
-    """What the client has been sent so far, by all attempts."""
-    may_retry: Callable[[str], bool]
-    """Whether the retry budget of a route (by id) has room."""
-    clock: Callable[[], float]
-    wall_clock: Callable[[], float]
-    rng: random.Random
-    payload_limit: int
-    """Bytes of each body that are kept for the trace; 0 keeps none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +91,8 @@ class Attempt:
     answer_id: str | None = None
     made: dict[str, None] = field(default_factory=dict)
     """What the answer gave out that only this route, on this key, will understand."""
+    tool_states: dict[str, bytes] = field(default_factory=dict)
+    """What the provider wants back with the answer's tool calls, by their ids."""
     rate_limits: RateLimits | None = None
     settled: bool = False
     sent: bytes = b""
@@ -129,6 +102,8 @@ class Attempt:
     """When the answer's head came."""
     health_number: int | None = None
     _joint: Joint | None = None
+    _further: deque[WireRequest] = field(default_factory=deque)
+    """What of a whole request is still to be sent, after its first call."""
     _prelude: int = 0
     _ended: bool = False
     _failure: Failure | None = None
@@ -157,7 +132,9 @@ class Attempt:
                 return await self._stream(request, tools)
             return await self._whole(request, tools)
         except UpstreamError as error:
-            return Failure(_FAILURES[error.kind], str(error))
+            return Failure(UPSTREAM_FAILURES[error.kind], str(error))
+        except CredentialUnavailable as error:
+            return error.failure
         except ProviderProtocolError as error:
             return Failure(FailureKind.PROTOCOL_ERROR, str(error), status=self.status)
         except SpliceMismatch as error:
@@ -185,9 +162,7 @@ class Attempt:
 
     def finish_reason(self, request: Request) -> str | None:
         """The first choice's reason, once every choice that was asked for has one."""
-        wanted = request.body.get("n")
-        choices = wanted if isinstance(wanted, int) else 1
-        if len(self.finish_reasons) < choices:
+        if len(self.finish_reasons) < request.choices:
             return None
         return self.finish_reasons[min(self.finish_reasons)]
 
@@ -196,10 +171,20 @@ class Attempt:
     async def _whole(self, request: Request, tools: AttemptTools) -> Failure | None:
         with trio.move_on_after(self.timeouts.response):
             response = await self._send(request, tools)
-            if response.status >= 300:
+            bodies: list[bytes] = []
+            while response.status < 300:
+                bodies.append(await self._read_whole(response, LARGEST_ANSWER, tools))
+                if not self._further:
+                    break
+                full = await tools.further_call()
+                if full is not None:
+                    return full
+                response.close()
+                self._response = None
+                response = await self._call(self._further.popleft(), tools)
+            else:
                 return await self._refused(response, tools)
-            body = await self._read_whole(response, LARGEST_ANSWER, tools)
-            answer = self.endpoint.adapter.decode_answer(body)
+            answer = self._decoded(bodies, request)
             if isinstance(answer, Failure):
                 return answer
             self.answer = answer
@@ -208,13 +193,18 @@ class Attempt:
             self.content_chars = self.new_chars = answer.content_chars
             if answer.finish_reason is not None:
                 # The decoder vouches for the other choices: a whole body has them all or none.
-                self.finish_reasons = dict.fromkeys(
-                    range(len(_choices(answer.body))), answer.finish_reason
-                )
+                self.finish_reasons = dict.fromkeys(range(answer.choices), answer.finish_reason)
             return None
         return Failure(
             FailureKind.RESPONSE_TIMEOUT, f"no whole answer within {self.timeouts.response:g} s"
         )
+
+    def _decoded(self, bodies: list[bytes], request: Request) -> Answer | Failure:
+        adapter = self.endpoint.adapter
+        if len(bodies) == 1:
+            return adapter.decode_answer(bodies[0], request)
+        assert isinstance(adapter, JoiningAdapter), "it made more than one call of the request"
+        return adapter.decode_answers(bodies, request)
 
     # ── streams ───────────────────────────────────────────────────────────────────────────────
 
@@ -224,9 +214,9 @@ class Attempt:
             response = await self._send(request, tools)
             if response.status >= 300:
                 return await self._refused(response, tools)
-            if not _is_event_stream(response):
-                return await self._not_a_stream(response, tools)
-            decoder = self.endpoint.adapter.stream_decoder()
+            if not _is_event_stream(response, stream_types(self.endpoint.adapter)):
+                return await self._not_a_stream(response, request, tools)
+            decoder = self.endpoint.adapter.stream_decoder(request)
             while not self.content_chars and not self._ended:
                 self.held += await self._read_deltas(response, decoder, tools)
         if clock.cancelled_caught:
@@ -315,12 +305,15 @@ class Attempt:
 
     def _note_state(self, told: Answer | Delta) -> None:
         self.answer_id = self.answer_id or told.id
+        self.tool_states.update(told.tool_states)
         if told.made and len(self.made) < MOST_MADE:
             self.made.update(dict.fromkeys(told.made))
 
-    async def _not_a_stream(self, response: UpstreamResponse, tools: AttemptTools) -> Failure:
+    async def _not_a_stream(
+        self, response: UpstreamResponse, request: Request, tools: AttemptTools
+    ) -> Failure:
         body = await self._read_whole(response, LARGEST_ERROR, tools)
-        answer = self.endpoint.adapter.decode_answer(body)
+        answer = self.endpoint.adapter.decode_answer(body, request)
         if isinstance(answer, Failure):
             return answer
         raise ProviderProtocolError("a whole answer came where a stream was asked for")
@@ -331,7 +324,9 @@ class Attempt:
         adapter = self.endpoint.adapter
         if self.resume in (Resume.PREFILL, Resume.SPLICE):
             self._joint = Joint(adapter, self.route, self.resume, self.sent_before)
-        fitting, stripped = request_for(request, Origin(self.route.id, self.key.id))
+        ours = Origin(self.route.id, self.key.id)
+        fitting, stripped = request_for(with_own_states(request, ours), ours)
+        self.key = await tools.credentials.ready(self.key)
         wire = adapter.build(
             fitting,
             self.route,
@@ -341,10 +336,16 @@ class Attempt:
         )
         self.sent = wire.body
         self.dropped = (*wire.dropped, *stripped)
+        self._further = deque(replace(wire, body=body, more=()) for body in wire.more)
+        return await self._call(wire, tools)
+
+    async def _call(self, wire: WireRequest, tools: AttemptTools) -> UpstreamResponse:
+        wire = await tools.credentials.signed(wire, self.key)
         response = self._response = await tools.upstream.send(wire, self.timeouts.connect)
         self.status = response.status
         self.head_at = tools.clock()
-        self.rate_limits = adapter.rate_limits(response.headers, tools.wall_clock())
+        limits = self.endpoint.adapter.rate_limits(response.headers, tools.wall_clock())
+        self.rate_limits = limits
         return response
 
     async def _refused(self, response: UpstreamResponse, tools: AttemptTools) -> Failure:
@@ -385,14 +386,9 @@ class Attempt:
                 return
 
 
-def _choices(body: dict[str, object]) -> list[object]:
-    choices = body.get("choices")
-    return choices if isinstance(choices, list) else []
-
-
-def _is_event_stream(response: UpstreamResponse) -> bool:
+def _is_event_stream(response: UpstreamResponse, types: frozenset[str]) -> bool:
     """A stream that is not labelled at all is read as one."""
     for name, value in response.headers:
         if name == "content-type":
-            return value.partition(";")[0].strip().lower() == "text/event-stream"
+            return value.partition(";")[0].strip().lower() in types
     return True

@@ -13,6 +13,7 @@ from signalbox.actors.mailbox import AskTimedOut, MailboxClosed
 from signalbox.errors import ActorCrashed
 from signalbox.machines.commands import Resume
 from signalbox.persistence.stores import Charge
+from signalbox.prices import output_of, sum_of
 from signalbox.types import CHARS_PER_TOKEN, NanoUSD, Request, Usage, usd
 
 RECORDING_SECONDS = 20.0
@@ -64,7 +65,7 @@ def charge_of(
         model=request.model,
         provider=attempt.route.provider,
         route_model=attempt.route.model,
-        usage=_joined([usage for _, usage in parts]),
+        usage=sum_of([usage for _, usage in parts]),
         amount=NanoUSD(0) if reason == NO_CONTENT else amount,
         upstream_cost=_total(each.route.price.cost(usage_of(request, each)) for each in attempts),
         reason=reason,
@@ -80,31 +81,8 @@ def _kept_outputs(request: Request, attempts: Sequence[Attempt]) -> list[tuple[A
             kept.clear()
         else:
             usage = usage_of(request, earlier)
-            output = Usage(
-                prompt=0,
-                completion=usage.completion,
-                reasoning=usage.reasoning,
-                estimated=usage.estimated,
-            )
-            kept.append((earlier, output))
+            kept.append((earlier, output_of(usage)))
     return kept
-
-
-def _joined(usages: Sequence[Usage]) -> Usage:
-    """Their sum, class by class; a class that none of them names stays unknown."""
-
-    def total(tokens: Iterable[int | None]) -> int | None:
-        known = [count for count in tokens if count is not None]
-        return sum(known) if known else None
-
-    return Usage(
-        prompt=total(usage.prompt for usage in usages),
-        cached_read=total(usage.cached_read for usage in usages),
-        cache_write=total(usage.cache_write for usage in usages),
-        completion=total(usage.completion for usage in usages),
-        reasoning=total(usage.reasoning for usage in usages),
-        estimated=any(usage.estimated for usage in usages),
-    )
 
 
 def _total(costs: Iterable[NanoUSD | None]) -> NanoUSD | None:

@@ -8,6 +8,7 @@ from signalbox.actors.attempt import Attempt
 from signalbox.actors.key_pool import AttemptOutcome, Denied, Lease, ProviderKey, callers_key
 from signalbox.actors.rate_limiter import Admission, KeyLimits, Refusal
 from signalbox.actors.services import RunnerServices
+from signalbox.errors import Failure, FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.plan import RequestPlan
@@ -92,18 +93,49 @@ class Holdings:
         self, command: c.AcquireLease, key: ProviderKey, lease: Lease | None
     ) -> f.LeaseGranted:
         route = command.route
+        endpoint = self._services.endpoint(self._request, route)
+        assert endpoint is not None, "a route that has nothing like it is never selected"
         attempt = self.attempts[command.attempt] = Attempt(
             number=command.attempt,
             route=route,
             key=key,
             lease=lease,
-            endpoint=self._services.endpoints[route.provider],
+            endpoint=endpoint,
             started_at=self._clock(),
             timeouts=self._plan.timeouts,
         )
         return f.LeaseGranted(
             self._clock(), command.attempt, key.id, key.label, attempt.callers_own
         )
+
+    async def further_call(self, attempt: Attempt) -> Failure | None:
+        """Counts one more call of an attempt against the limits of its key. Where they are used up
+        it waits in the key's queue; a failure where that takes too long.
+
+        The tokens were reserved with the attempt's own lease, which stays the one that is held.
+        """
+        if attempt.lease is None:
+            return None
+        pool, route = self._services.key_pool, attempt.route
+        patience = self._clock() + self._plan.retry.max_wait
+        while True:
+            answer = await pool.lease(
+                route.provider,
+                route.model,
+                0,
+                owner=self._request.id,
+                ttl=self._time_left() + GRACE_SECONDS,
+                only=attempt.key.id,
+            )
+            if isinstance(answer, Lease):
+                pool.settle(answer, AttemptOutcome(None, 0, None, cancelled=True))
+                return None
+            if answer.reason == f.Unavailable.PROBING:
+                return None  # this attempt is itself what tests the key
+            if not await pool.wait_for_room(
+                route.provider, route.model, 0, patience, only=attempt.key.id
+            ):
+                return Failure(FailureKind.RATE_LIMITED, f"further calls: {answer.reason}")
 
     async def await_key(self, command: c.AwaitKey) -> f.Fact:
         room = await self._services.key_pool.wait_for_room(

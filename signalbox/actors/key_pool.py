@@ -25,6 +25,7 @@ from signalbox.actors.store_access import (
     StoreAccess,
 )
 from signalbox.actors.sweeps import sweep_until_closed
+from signalbox.config import Credential
 from signalbox.errors import Failure
 from signalbox.machines.facts import Headroom, Unavailable
 from signalbox.machines.keys import EVICTION
@@ -81,6 +82,8 @@ class ProviderKey:
     secret: Secret | None
     rpm: int | None
     tpm: int | None
+    credential: Credential | None = None
+    """What its secret is asked for with, where that is a token that ends (`credentials.py`)."""
 
 
 def anonymous_key(provider: str) -> ProviderKey:

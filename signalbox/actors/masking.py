@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from signalbox.actors.key_pool import ProviderKey
+from signalbox.config import AwsAccessKey
 from signalbox.errors import Failure
 from signalbox.types import Route, Secret
 
@@ -15,8 +16,11 @@ SHORTEST_SECRET = 8
 
 def secrets_of(key: ProviderKey, route: Route) -> tuple[Secret, ...]:
     """The key and the route's secret headers."""
-    own = () if key.secret is None else (key.secret,)
-    return (*(value for _, value in route.headers), *own)
+    own = [key.secret]
+    if isinstance(key.credential, AwsAccessKey):
+        own += [key.credential.secret_access_key, key.credential.session_token]
+    kept = (secret for secret in own if secret is not None)
+    return (*(value for _, value in route.headers), *kept)
 
 
 def masked(text: str, secrets: Sequence[Secret]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import trio
 
-from signalbox.actors.ports import DoorEncoder
+from signalbox.adapters.door import DoorEncoder
 from signalbox.adapters.protocol import Answer, Delta, Seam
 from signalbox.errors import ApiError
 from signalbox.types import Usage

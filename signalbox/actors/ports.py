@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
-from signalbox.adapters.protocol import Answer, Delta, Seam, WireRequest
-from signalbox.errors import ApiError, SignalboxError
-from signalbox.types import Usage
+from signalbox.actors.key_pool import ProviderKey
+from signalbox.adapters.protocol import WireRequest
+from signalbox.errors import Failure, SignalboxError
 
 ResultT = TypeVar("ResultT")
 Arguments = TypeVarTuple("Arguments")
@@ -65,6 +65,29 @@ class Upstream(Protocol):
         ...
 
 
+class CredentialUnavailable(SignalboxError):
+    """There is no credential to call a provider with just now; `failure` is the attempt's."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Credentials(Protocol):
+    """What a call is authorised with. A key that is a plain secret costs nothing here."""
+
+    async def ready(self, key: ProviderKey) -> ProviderKey:
+        """The key with the secret that holds now. Raises `CredentialUnavailable`."""
+        ...
+
+    async def signed(self, wire: WireRequest, key: ProviderKey) -> WireRequest:
+        """The finished request with what must be made of all of it, a signature; else as it is.
+
+        Raises `CredentialUnavailable`.
+        """
+        ...
+
+
 class Workers(Protocol):
     """Runs blocking calls off the loop. A call that has begun is finished, also when cancelled."""
 
@@ -72,32 +95,4 @@ class Workers(Protocol):
         self, function: Callable[[Unpack[Arguments]], ResultT], /, *args: *Arguments
     ) -> ResultT:
         """What `function(*args)` returns or raises. Waits when all threads are busy."""
-        ...
-
-
-class DoorEncoder(Protocol):
-    """What the runner's answer looks like at the door that the client came through. Pure.
-
-    One encoder serves one request; it remembers what of the stream has passed. Costs are US
-    dollars as an exact decimal string, None where unknown.
-    """
-
-    def delta(self, delta: Delta) -> bytes:
-        """The bytes of a stream's event; empty where the client gets nothing of it."""
-        ...
-
-    def resumed(self, seam: Seam) -> bytes:
-        """The bytes that mark the seam; what follows is made to look like one stream."""
-        ...
-
-    def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
-        """The bytes that end a stream."""
-        ...
-
-    def error(self, error: ApiError) -> bytes:
-        """The bytes that end a stream with an error."""
-        ...
-
-    def answer(self, answer: Answer, provider: str, cost: str | None) -> bytes:
-        """A whole answer."""
         ...

@@ -1,5 +1,6 @@
 """Who made the state that lives at a provider: the route and the key of every id and every piece of
-encrypted reasoning that an answer gave out.
+encrypted reasoning that an answer gave out. And state that the gateway keeps itself, by its kind:
+what goes back with tool calls, answers that no provider keeps.
 
 What was told lately is in memory, all of it in the database, written in batches that nobody waits
 for. A restarted gateway, or another one on the same database, finds it there.
@@ -13,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import msgspec
 import trio
@@ -22,9 +24,10 @@ from signalbox.actors.mailbox import Mailbox, MailboxClosed
 from signalbox.actors.patience import write_patiently
 from signalbox.actors.ports import Workers
 from signalbox.actors.supervisor import ChildSpec, Supervisor
+from signalbox.config import account_of
 from signalbox.errors import MailboxFull, StoreUnavailable
 from signalbox.persistence.stores import ProviderStateStore, StateRecord
-from signalbox.types import Origin
+from signalbox.types import Origin, OwnState, StateKind, ToolState
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,18 @@ KEPT_SECONDS = 30 * 86_400.0
 
 MAX_IN_MEMORY = 65_536
 """An hour of 18 a second, in about 25 MB. The one that rested longest is left to the database."""
+
+MAX_STATE_BYTES = 32 * 1024 * 1024
+"""Of what the gateway keeps itself, in memory: some 10,000 tool calls at 3 KB of signed thinking
+each, or the last 1,000 answers with 30 KB of conversation."""
+
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Of the same, not yet in the database: some seconds of the largest answers. What comes on top is
+known to memory alone."""
+
+_OURS = ""
+"""The route and the key of what the gateway keeps itself."""
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 BATCH_ANSWERS = 256
 BATCH_SECONDS = 0.1
@@ -82,6 +97,8 @@ class ProviderState:
             self._keys_of.setdefault(key.provider, []).append(key.id)
         self._known: OrderedDict[bytes, StateRecord] = OrderedDict()
         """By digest, the longest unused first."""
+        self._state_bytes = 0
+        self._waiting_bytes = 0
         self._saved = 0
         self._lost = 0
         self._mailbox: Mailbox[Sequence[StateRecord], None] = supervisor.add(
@@ -97,51 +114,129 @@ class ProviderState:
         """The ids of its configured keys."""
         return self._keys_of.get(provider, ())
 
-    def remember(self, gateway_key: str, references: Iterable[str], origin: Origin) -> None:
-        """An answer gave out `references`, which requests with this gateway key may refer to.
+    def remember(
+        self,
+        gateway_key: str,
+        references: Iterable[str],
+        origin: Origin,
+        tool_states: Mapping[str, bytes] = _NONE,
+    ) -> None:
+        """An answer gave out `references`, which requests with this gateway key may refer to, and
+        wants `tool_states` back, each with the tool call of that id.
 
         Never waits and never raises; see `statistics`.
         """
         mark = self._marks[origin.key_id]
         expires_at = self._now() + KEPT_SECONDS
-        records = [
-            StateRecord(_digest(gateway_key, reference), origin.route_id, mark, expires_at)
-            for reference in references
-        ]
+        named: dict[str, bytes | None] = dict.fromkeys(references)
+        named.update({StateKind.TOOL_CALL + call: state for call, state in tool_states.items()})
+        self._tell(
+            [
+                StateRecord(_digest(gateway_key, name), origin.route_id, mark, expires_at, state)
+                for name, state in named.items()
+            ]
+        )
+
+    def keep(self, gateway_key: str, states: Iterable[OwnState]) -> None:
+        """The gateway's own state, which no provider has a part in; the same again replaces it.
+
+        Never waits and never raises; see `statistics`.
+        """
+        expires_at = self._now() + KEPT_SECONDS
+        self._tell(
+            [
+                StateRecord(_digest(gateway_key, kind + name), _OURS, _OURS, expires_at, data)
+                for kind, name, data in states
+            ]
+        )
+
+    def _tell(self, records: list[StateRecord]) -> None:
         for record in records:
             self._keep(record)
+        size = _bytes_of(records)
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
+            self._lost += len(records)
+            return
         try:
             self._mailbox.tell(records)
         except (MailboxFull, MailboxClosed):
             self._lost += len(records)
+        else:
+            self._waiting_bytes += size
 
     async def origins(self, gateway_key: str, references: Iterable[str]) -> Mapping[str, Origin]:
         """Who made them; those that are unknown, or whose time or key is gone, are left out.
 
         Raises `StoreUnavailable` where one is not in memory and the database is away.
         """
+        found = await self._find(gateway_key, references)
+        return {
+            reference: origin
+            for reference, record in found.items()
+            if (origin := self._origin(record)) is not None
+        }
+
+    async def tool_states(self, gateway_key: str, calls: Iterable[str]) -> Mapping[str, ToolState]:
+        """What is to go back with tool calls, by their ids; see `origins`."""
+        found = await self._find(gateway_key, [StateKind.TOOL_CALL + call for call in calls])
+        return {
+            name.removeprefix(StateKind.TOOL_CALL): ToolState(origin, record.state)
+            for name, record in found.items()
+            if (origin := self._origin(record)) is not None and record.state is not None
+        }
+
+    async def kept(
+        self, gateway_key: str, names: Iterable[tuple[StateKind, str]]
+    ) -> Mapping[tuple[StateKind, str], bytes]:
+        """The gateway's own state of these kinds and names; see `origins`.
+
+        What is known here to live at a provider is not looked for in the database.
+        """
+        wanted = {kind + name: (kind, name) for kind, name in names}
+        here = {
+            full
+            for full, (_, name) in wanted.items()
+            if _digest(gateway_key, full) in self._known
+            or _digest(gateway_key, name) not in self._known
+        }
+        found = await self._find(gateway_key, here)
+        return {
+            wanted[full]: record.state for full, record in found.items() if record.state is not None
+        }
+
+    def _origin(self, record: StateRecord) -> Origin | None:
+        key_id = self._keys.get(record.key_mark)
+        return None if key_id is None else Origin(record.route_id, key_id)
+
+    async def _find(self, gateway_key: str, names: Iterable[str]) -> dict[str, StateRecord]:
+        """Those that are known and whose time is not over."""
         await trio.lowlevel.checkpoint()
-        digests = {_digest(gateway_key, reference): reference for reference in references}
+        digests = {_digest(gateway_key, name): name for name in names}
         records = [self._known[digest] for digest in digests if digest in self._known]
         unknown = [digest for digest in digests if digest not in self._known]
         if unknown:
             records += await self._readers.run(self._store.load_state, unknown)
-        found: dict[str, Origin] = {}
+        now = self._now()
+        found: dict[str, StateRecord] = {}
         for record in records:
             self._keep(record)
-            key_id = self._keys.get(record.key_mark)
-            if key_id is not None and record.expires_at > self._now():
-                found[digests[record.digest]] = Origin(record.route_id, key_id)
+            if record.expires_at > now:
+                found[digests[record.digest]] = record
         return found
 
     def statistics(self) -> ProviderStateStatistics:
         return ProviderStateStatistics(len(self._known), self._saved, self._lost)
 
     def _keep(self, record: StateRecord) -> None:
+        self._forget(self._known.pop(record.digest, None))
         self._known[record.digest] = record
-        self._known.move_to_end(record.digest)
-        if len(self._known) > MAX_IN_MEMORY:
-            self._known.popitem(last=False)
+        self._state_bytes += len(record.state or b"")
+        while len(self._known) > MAX_IN_MEMORY or self._state_bytes > MAX_STATE_BYTES:
+            self._forget(self._known.popitem(last=False)[1])
+
+    def _forget(self, record: StateRecord | None) -> None:
+        if record is not None:
+            self._state_bytes -= len(record.state or b"")
 
     async def _run(self, mailbox: Mailbox[Sequence[StateRecord], None]) -> None:
         sweep_at = trio.current_time()
@@ -169,6 +264,7 @@ class ProviderState:
             if await write_patiently(write, f"{len(taken)} records of whose state it is"):
                 saved = len(taken)
         finally:
+            self._waiting_bytes -= _bytes_of(taken)
             self._saved += saved
             self._lost += len(taken) - saved
 
@@ -183,6 +279,10 @@ class ProviderState:
         return SWEEP_PAUSE_SECONDS if deleted == SWEEP_RECORDS else SWEEP_SECONDS
 
 
+def _bytes_of(records: Iterable[StateRecord]) -> int:
+    return sum(len(record.state or b"") for record in records)
+
+
 def _digest(gateway_key: str, reference: str) -> bytes:
     """Of long values too only this is kept. Another gateway key knows none of them."""
     data = msgspec.json.encode([gateway_key, reference])
@@ -195,5 +295,6 @@ def _mark(key: ProviderKey) -> str:
     Keys that came with requests are not told apart: nothing of them is kept.
     """
     secret = key.secret.reveal() if key.secret is not None else None
-    data = msgspec.json.encode([key.provider, secret])
+    whose = secret if key.credential is None else account_of(key.credential)
+    data = msgspec.json.encode([key.provider, whose])
     return hashlib.blake2b(data, digest_size=MARK_BYTES).hexdigest()

@@ -6,7 +6,7 @@ Live viewers are told at once, the record is built at the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from signalbox.actors.trace_hub import TraceHub
@@ -114,6 +114,11 @@ class RequestTrace:
             outcome=outcome,
             failure=told,
         )
+
+    def left_out(self, number: int, fields: Sequence[str]) -> None:
+        """Fields of the request that the attempt's route could not be told, by their names."""
+        if fields:
+            self._note("note", "parameters_dropped", {"attempt": number, "fields": [*fields]})
 
     def body(self, kind: str, body: bytes, attempt: int | None = None) -> None:
         """Keeps a body as configured: whole up to the limit, redacted, or not at all."""

@@ -13,7 +13,8 @@ from functools import partial
 
 import trio
 
-from signalbox.actors.attempt import Attempt, AttemptTools
+from signalbox.actors.attempt import Attempt
+from signalbox.actors.attempt_tools import AttemptTools
 from signalbox.actors.billing import (
     RECORDING_SECONDS,
     charge_of,
@@ -24,12 +25,12 @@ from signalbox.actors.billing import (
 )
 from signalbox.actors.holdings import Holdings
 from signalbox.actors.outputs import ClientSide, Output, answer_headers
-from signalbox.actors.ports import DoorEncoder
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.request_trace import RequestTrace
 from signalbox.actors.services import RunnerServices
 from signalbox.actors.settlement import settle_attempt
 from signalbox.actors.transcript import Transcript
+from signalbox.adapters.door import DoorEncoder
 from signalbox.adapters.protocol import Delta, Seam
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
@@ -240,6 +241,8 @@ class RequestRunner:
             wall_clock=services.wall_clock,
             rng=services.rng,
             payload_limit=self._trace.payload_limit,
+            further_call=partial(self._held.further_call, attempt),
+            credentials=services.credentials,
         )
         self._attempt_tasks.start_soon(attempt.run, self._request, tools)
 

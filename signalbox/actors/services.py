@@ -5,30 +5,37 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from signalbox.actors.affinity import Affinity
-from signalbox.actors.attempt import Endpoint
+from signalbox.actors.attempt_tools import STATIC, Endpoint
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool
 from signalbox.actors.ledger import Ledger
-from signalbox.actors.ports import Upstream
+from signalbox.actors.ports import Credentials, Upstream
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import RateLimiter
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
+from signalbox.adapters.modalities import beyond, content_field
+from signalbox.adapters.registry import ProviderAdapters
 from signalbox.machines.facts import Candidate, Headroom, Warmth
 from signalbox.types import Request, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """How a provider is spoken to."""
+
+    adapters: ProviderAdapters
+    base_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Surveyor:
     """What the state of routes is looked up in."""
 
-    endpoints: Mapping[str, Endpoint]
-    """By provider."""
-    unsupported: Callable[[Request, Route], tuple[str, ...]]
-    """Fields with meaning that a route cannot carry."""
+    providers: Mapping[str, Provider]
+    """By name."""
     key_pool: KeyPool
     health: Health
     affinity: Affinity
@@ -51,7 +58,7 @@ class Surveyor:
                 route=route,
                 health=past,
                 headroom=Headroom(available=True) if route.provider in request.byok else room,
-                unsupported=self.unsupported(request, route),
+                unsupported=self._unsupported(request, route),
                 warm=self._warmth(request, route),
                 prefill=self._takes_prefill(request, route),
                 callers_own=route.provider in request.byok,
@@ -59,12 +66,28 @@ class Surveyor:
             for route, past, room in zip(routes, health, rooms, strict=True)
         )
 
+    def endpoint(self, request: Request, route: Route) -> Endpoint | None:
+        """Where the route takes requests of this door; None where it has nothing like it."""
+        provider = self.providers[route.provider]
+        adapter = provider.adapters.for_door(request.door, route.model)
+        return None if adapter is None else Endpoint(adapter, provider.base_url)
+
+    def _unsupported(self, request: Request, route: Route) -> tuple[str, ...]:
+        """Fields with meaning that the route cannot carry; the content, where it has no endpoint
+        for requests of this kind or its model is known not to take it."""
+        endpoint = self.endpoint(request, route)
+        if endpoint is None:
+            return (content_field(request.door),)
+        lacking = (*beyond(request, route), *endpoint.adapter.unsupported(request, route))
+        return tuple(dict.fromkeys(lacking))
+
     def _takes_prefill(self, request: Request, route: Route) -> bool:
         """Not where the client itself began the answer and the route would echo that too: nobody
         could tell its words from the gateway's."""
-        adapter = self.endpoints[route.provider].adapter
-        begun = _last_role(request.body) == "assistant"
-        return adapter.prefills(route) and not (begun and adapter.echoes_prefill(route))
+        endpoint = self.endpoint(request, route)
+        if endpoint is None or not endpoint.adapter.prefills(route):
+            return False
+        return not (request.begun and endpoint.adapter.echoes_prefill(route))
 
     def _warmth(self, request: Request, route: Route) -> Warmth | None:
         if request.conversation is None or route.provider in request.byok:
@@ -87,8 +110,4 @@ class RunnerServices(Surveyor):
     new_id: Callable[[], str]
     alert: Callable[[str], None]
     max_payload_bytes: int
-
-
-def _last_role(body: Mapping[str, Any]) -> object:
-    messages = body.get("messages") or [{}]
-    return messages[-1].get("role")
+    credentials: Credentials = STATIC

@@ -72,6 +72,7 @@ def settle_attempt(
         failure,
         dropped=cancelled,
     )
+    trace.left_out(attempt.number, attempt.dropped)
     trace.body("upstream_request", attempt.sent, attempt.number)
     # Latin-1 takes every byte as a character and back.
     received = masked(attempt.received.decode("latin-1"), secrets_of(attempt.key, route))
@@ -81,11 +82,11 @@ def settle_attempt(
 def _remember_state(request: Request, attempt: Attempt, services: RunnerServices) -> None:
     """Before the end is sent: what a client does next may refer to it."""
     made = tuple(attempt.made)
-    if attempt.answer_id and request.body.get("store") is True and "store" not in attempt.dropped:
+    if attempt.answer_id and request.stored and "store" not in attempt.dropped:
         made += (attempt.answer_id,)
-    if made:
+    if made or attempt.tool_states:
         origin = Origin(attempt.route.id, attempt.key.id)
-        services.provider_state.remember(request.key_id, made, origin)
+        services.provider_state.remember(request.key_id, made, origin, attempt.tool_states)
 
 
 def _tokens_used(request: Request, attempt: Attempt, failure: Failure | None) -> int | None:

@@ -4,9 +4,7 @@ The package's data becomes a table of our own when it is loaded. Afterwards the 
 only when a model id is seen for the first time that is no entry's own id: its rules know which
 dated and alternative ids mean which model. Its updater is never started.
 
-A price of the table is the base one: of the lowest tier, outside of hours with a price of their
-own, without a service tier, as of the day of loading. Models that cost a fee for every request have
-no price here, because charging their tokens alone would be too low.
+Prices are as of the day of loading (`catalogue_prices.py`).
 """
 
 from __future__ import annotations
@@ -15,14 +13,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from signalbox.adapters.catalogue_prices import price_of
 from signalbox.types import Price
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+    from genai_prices.types import ModelInfo, Provider
 
 MAX_REMEMBERED_IDS = 4096
 """Ids that are no entry's own: clients choose them, and each costs some 200 bytes."""
@@ -121,17 +119,7 @@ class Catalogue:
         return (self._entry(info, model_id) if info else None), own is not None
 
     def _entry(self, model: ModelInfo, wire_id: str) -> CatalogueModel:
-        prices = _prices_of(model, self._today)
-        if prices is None or prices.requests_kcount:
-            price = Price(source=self._source)
-        else:
-            price = Price(
-                input=_base(prices.input_mtok),
-                output=_base(prices.output_mtok),
-                cached_read=_base(prices.cache_read_mtok),
-                cache_write=_base(prices.cache_write_mtok),
-                source=self._source,
-            )
+        price = price_of(model, self._today, self._source)
         return CatalogueModel(model.id, wire_id, price, model.context_window)
 
 
@@ -141,18 +129,3 @@ def _wire_id(model: ModelInfo) -> str | None:
         return model.id
     clauses = getattr(model.match, "or_", [model.match])
     return next((clause.equals for clause in clauses if hasattr(clause, "equals")), None)
-
-
-def _prices_of(model: ModelInfo, today: date) -> ModelPrice | None:
-    """The last prices that hold on that day at any hour; the package orders them so."""
-    if not isinstance(model.prices, list):
-        return model.prices
-    for conditional in reversed(model.prices):
-        begins = getattr(conditional.constraint, "start_date", None)
-        if conditional.constraint is None or (begins is not None and begins <= today):
-            return conditional.prices
-    return None
-
-
-def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
-    return price if price is None or isinstance(price, Decimal) else price.base

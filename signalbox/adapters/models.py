@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from signalbox.adapters.catalogue import Catalogue, CatalogueModel, vendor_id
+from signalbox.adapters.catalogue_facts import EMBEDDING, facts_of
+from signalbox.adapters.discovery import DiscoveredModel
+from signalbox.adapters.model_entries import ModelEntry, entry_of
 from signalbox.config import STRATEGY_SUFFIXES, ProviderSettings, Settings
 from signalbox.config_lines import KeyPath
 from signalbox.config_providers import KNOWN_PROVIDERS, provider_name_of
@@ -47,30 +50,8 @@ class ModelChain:
     content_fallbacks: tuple[ModelPlan, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A model as a list shows it; price and context are those of its first route.
-
-    Prices are US dollars per token, in plain decimals (OpenRouter's form). None: unknown.
-    """
-
-    id: str
-    owned_by: str
-    """The provider of its first route."""
-    servable: bool
-    """Whether a configured key can serve it."""
-    context_length: int | None = None
-    max_output: int | None = None
-    prompt: str | None = None
-    completion: str | None = None
-    cache_read: str | None = None
-    cache_write: str | None = None
-    created: int = 0
-    """Unix time. Lists of models have this field; nobody says when a model was made."""
-
-
 class ModelTable:
-    """Resolves names against one configuration and one catalogue. Immutable but for memory.
+    """Resolves names against one configuration, one catalogue and what providers list.
 
     Raises `ConfigError` where a fallback or an alias leads to no model.
     """
@@ -83,13 +64,30 @@ class ModelTable:
             (name for name in settings.models if "*" in name), key=len, reverse=True
         )
         self._remembered: dict[str, ModelPlan | UnknownModel] = {}
+        self._discovered: dict[str, Mapping[str, DiscoveredModel]] = {}
+        """By provider and id."""
         self._check_references()
-        self._entries = {entry.id: entry for entry in self._all_entries()}
-        self._letter_pairs = {
-            entry.id: (_pairs(entry.id.rpartition("/")[2]), _pairs(entry.id))
-            for entry in self._entries.values()
-            if entry.servable
-        }
+        self._catalogued = {entry.id: entry for entry in self._catalogue_entries()}
+        self._declared_entries = {entry.id: entry for entry in self._declared_names()}
+        self._listed: dict[str, dict[str, ModelEntry]] = {}
+        """What `_discovered` comes to, by provider."""
+        self._letter_pairs: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        """Made when a name is first unknown."""
+
+    def learn(self, provider: str, models: Sequence[DiscoveredModel]) -> None:
+        """Takes what a provider lists in the place of what it listed before."""
+        listed = {model.id: model for model in models}
+        if self._discovered.get(provider) != listed:
+            self._discovered[provider] = listed
+            self._remembered.clear()
+            self._letter_pairs.clear()
+            entries = (self._listed_entry(provider, model_id) for model_id in listed)
+            self._listed[provider] = {entry.id: entry for entry in entries}
+
+    @property
+    def _entries(self) -> Mapping[str, ModelEntry]:
+        """A declared name takes the place of a listed one, and that of one of the catalogue."""
+        return ChainMap(self._declared_entries, *self._listed.values(), self._catalogued)
 
     def resolve(self, name: str) -> ModelPlan | UnknownModel:
         """The model of this name with those of its routes that a configured key can serve."""
@@ -136,7 +134,7 @@ class ModelTable:
         listed = self._entries.get(name)
         plan = self.resolve(name)
         if listed is None and isinstance(plan, ModelPlan):
-            return _entry(name, plan.routes[0], servable=True)
+            return entry_of(name, plan.routes[0], servable=True)
         return listed
 
     # Resolving
@@ -156,6 +154,7 @@ class ModelTable:
             self._of_catalogue(provider, model_id)
             or self._of_wildcard(name)
             or self._of_one_vendor(name)
+            or self._of_one_provider(name)
             or (_plan(provider, model_id) if provider else None)
         )
 
@@ -197,6 +196,11 @@ class ModelTable:
                 return None
         return None
 
+    def _of_one_provider(self, name: str) -> ModelPlan | None:
+        """A model that exactly one provider lists."""
+        listing = [provider for provider, models in self._discovered.items() if name in models]
+        return _plan(self._settings.providers[listing[0]], name) if len(listing) == 1 else None
+
     def _provider(self, prefix: str) -> ProviderSettings | None:
         providers = self._settings.providers
         return providers.get(prefix) or providers.get(provider_name_of(prefix))
@@ -205,16 +209,24 @@ class ModelTable:
         return self._catalogue.vendor_of(provider.name, provider.base_url)
 
     def _complete(self, route: Route) -> Route:
-        """The route with price and context from the catalogue where none was declared."""
+        """The route with price and context from its provider's list and from the catalogue, where
+        none was declared."""
+        listed = self._discovered.get(route.provider, {}).get(route.model)
+        if listed is not None:
+            route = replace(
+                route,
+                context_length=route.context_length or listed.context_length,
+                max_output=route.max_output or listed.max_output,
+            )
         vendor = self._vendor_of(self._settings.providers[route.provider])
         if vendor is None:
             return route
         price, context = route.price, route.context_length
-        if not price.known:
+        if price.input is None:
             price = self._catalogue.price(vendor, route.model)
         if context is None:
             context = self._catalogue.context_length(vendor, route.model)
-        return replace(route, price=price, context_length=context)
+        return _with_facts(replace(route, price=price, context_length=context), vendor)
 
     def _served(self, plan: ModelPlan | None) -> ModelPlan | None:
         """The plan with the routes that a configured key can serve; None where there is none."""
@@ -235,10 +247,20 @@ class ModelTable:
         bare, whole = _pairs(name.rpartition("/")[2]), _pairs(name)
         scores = {
             known: (_likeness(bare, known_bare), _likeness(whole, known_whole))
-            for known, (known_bare, known_whole) in self._letter_pairs.items()
+            for known, (known_bare, known_whole) in self._compared_with().items()
         }
         near = sorted(known for known in scores if max(scores[known]) >= _NEAR)
         return tuple(sorted(near, key=lambda known: scores[known], reverse=True)[:NEAREST])
+
+    def _compared_with(self) -> Mapping[str, tuple[frozenset[str], frozenset[str]]]:
+        """The letter pairs of every name that can be called: of its last part, and whole."""
+        if not self._letter_pairs:
+            self._letter_pairs = {
+                entry.id: (_pairs(entry.id.rpartition("/")[2]), _pairs(entry.id))
+                for entry in self._entries.values()
+                if entry.servable
+            }
+        return self._letter_pairs
 
     def _enabling_variable(self, name: str, plan: ModelPlan | None) -> str | None:
         """The key variable to set: of the plan's providers, of the name's vendor, of any vendor."""
@@ -276,30 +298,35 @@ class ModelTable:
 
     # Listing
 
-    def _all_entries(self) -> Iterator[ModelEntry]:
-        """Names of the catalogue first, so that a declared name takes its place."""
+    def _catalogue_entries(self) -> Iterator[ModelEntry]:
         for provider in self._settings.providers.values():
             vendor = self._vendor_of(provider)
             yield from self._vendor_entries(vendor, provider.name, servable=provider.usable)
         for known in KNOWN_PROVIDERS.values():
             if known.name not in self._settings.providers:
                 yield from self._vendor_entries(vendor_id(known.name), known.name, servable=False)
+
+    def _listed_entry(self, provider: str, model_id: str) -> ModelEntry:
+        route = self._complete(Route(provider, model_id))
+        usable = self._settings.providers[provider].usable
+        return entry_of(f"{vendor_id(provider)}/{model_id}", route, servable=usable)
+
+    def _declared_names(self) -> Iterator[ModelEntry]:
         for name in (*self._settings.models, *self._settings.aliases):
             plan = self._find(name) if "*" not in name else None
             if plan is not None:
                 served = self._served(plan)
-                yield _entry(name, (served or plan).routes[0], servable=served is not None)
+                yield entry_of(name, (served or plan).routes[0], servable=served is not None)
 
     def _vendor_entries(
         self, vendor: str | None, provider: str, *, servable: bool
     ) -> Iterator[ModelEntry]:
-        """A vendor's models that make text: the others have no price for what they put out."""
+        """A vendor's models that make text or vectors: no door leads to the others."""
         for model in self._catalogue.models(vendor) if vendor else ():
-            if model.price.known:
-                route = Route(
-                    provider, model.wire_id, model.price, context_length=model.context_length
-                )
-                yield _entry(f"{vendor_id(provider)}/{model.id}", route, servable=servable)
+            route = Route(provider, model.wire_id, model.price, context_length=model.context_length)
+            route = _with_facts(route, vendor or "")
+            if model.price.known or EMBEDDING in (route.outputs or ()):
+                yield entry_of(f"{vendor_id(provider)}/{model.id}", route, servable=servable)
 
 
 def _vendors(settings: Settings, catalogue: Catalogue) -> Mapping[str, ProviderSettings]:
@@ -324,29 +351,23 @@ def _plan(
     return ModelPlan(f"{vendor_id(provider.name)}/{name}", (Route(provider.name, wire_id),))
 
 
+def _with_facts(route: Route, vendor: str) -> Route:
+    """What is known of the model, where the configuration does not say otherwise."""
+    facts = facts_of(vendor, route.model)
+    return replace(
+        route,
+        max_output=route.max_output or facts.max_output,
+        inputs=facts.inputs if route.inputs is None else route.inputs,
+        outputs=facts.outputs if route.outputs is None else route.outputs,
+        capabilities=facts.capabilities if route.capabilities is None else route.capabilities,
+    )
+
+
 def _each_once(plans: Iterable[ModelPlan]) -> tuple[ModelPlan, ...]:
     by_name: dict[str, ModelPlan] = {}
     for plan in plans:
         by_name.setdefault(plan.name, plan)
     return tuple(by_name.values())
-
-
-def _entry(name: str, route: Route, *, servable: bool) -> ModelEntry:
-    return ModelEntry(
-        id=name,
-        owned_by=route.provider,
-        servable=servable,
-        context_length=route.context_length,
-        max_output=route.max_output,
-        prompt=_per_token(route.price.input),
-        completion=_per_token(route.price.output),
-        cache_read=_per_token(route.price.cached_read),
-        cache_write=_per_token(route.price.cache_write),
-    )
-
-
-def _per_token(per_million: Decimal | None) -> str | None:
-    return None if per_million is None else f"{(per_million / 1_000_000).normalize():f}"
 
 
 def _pairs(text: str) -> frozenset[str]:

@@ -13,17 +13,31 @@ from typing import Any
 
 import msgspec
 
-from signalbox import __version__
-from signalbox.adapters.openai_chunks import with_text
-from signalbox.adapters.openai_errors import clean, decode_body_error, decode_error
-from signalbox.adapters.openai_parameters import (
-    GATEWAY_FIELDS,
-    OPENROUTER,
-    OPENROUTER_ROUTING_FIELDS,
-    check,
-    differences_of,
+from signalbox.adapters.forms import chat_form
+from signalbox.adapters.openai_adapting import adapted
+from signalbox.adapters.openai_answer_reader import read_completion
+from signalbox.adapters.openai_chunks import retold
+from signalbox.adapters.openai_differences import differences_for
+from signalbox.adapters.openai_errors import decode_body_error, decode_error
+from signalbox.adapters.openai_functions import (
+    answer_with_functions,
+    speaks_functions,
 )
+from signalbox.adapters.openai_headers import openai_headers
+from signalbox.adapters.openai_parameters import Differences, ParameterCheck, check
 from signalbox.adapters.openai_prefill import PLAIN, begin_answer
+from signalbox.adapters.openai_request_writer import (
+    LeftOut,
+    left_out,
+    without_cache,
+    write_chat_request,
+)
+from signalbox.adapters.openai_stream import (
+    TellingDecoder,
+    chunk_decoder,
+    not_json,
+    stream_error,
+)
 from signalbox.adapters.openai_wire import (
     DECODE_ERRORS,
     Choice,
@@ -37,32 +51,27 @@ from signalbox.adapters.protocol import (
     Delta,
     Headers,
     RateLimits,
-    StreamError,
+    StreamDecoder,
     StreamEvent,
-    StreamFinished,
     WireRequest,
 )
 from signalbox.adapters.provider_state import made
 from signalbox.adapters.rate_limit_headers import parse_rate_limits
-from signalbox.adapters.sse import MAX_EVENT_BYTES, EventStreamDecoder, ServerSentEvent
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
-from signalbox.types import Request, Route, Secret, Usage
+from signalbox.types import Dialect, Request, Route, Secret, Usage
 
-USER_AGENT = f"signalbox/{__version__}"
-CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
-"""Headers by which providers of this dialect tell whose account it is."""
-_EXCERPT_CHARS = 200
 _chunk_decoder = msgspec.json.Decoder(Envelope)
 
 
 class OpenAIAdapter:
     """One provider that speaks OpenAI's dialect; `provider` picks its known differences."""
 
-    dialect = "openai"
+    dialect = Dialect.CHAT
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, api: str = "openai") -> None:
         self.provider = provider
-        self._differences = differences_of(provider)
+        self._api = api
+        self._differences = differences_for(api, provider)
 
     def build(
         self,
@@ -76,12 +85,11 @@ class OpenAIAdapter:
         """See `Adapter.build`. The client's body goes out as it is, but for the gateway's own
         fields, the model, the route's `params` where the client gave none, and what the provider
         does not take."""
-        extra = request.extra
-        refuse = extra.refuse_unsupported or extra.provider.require_parameters
-        checked = check(request.body, self.provider, refuse_unsupported=refuse)
+        differences = self._differences_at(route)
+        original, lacked, checked = self._original(request, differences)
         if checked.unsupported:
             raise UnsupportedParameter(checked.unsupported[0], f"{self.provider} does not take it")
-        body = self._translate(request.body, checked.dropped)
+        body = adapted(original, differences, lacked)
         for name, value in route.params.items():
             if body.get(name) is None:
                 body[name] = value
@@ -95,10 +103,40 @@ class OpenAIAdapter:
         return WireRequest(
             method="POST",
             url=f"{base_url.rstrip('/')}/chat/completions",
-            headers=_headers(request, route, key),
+            headers=openai_headers(request, route, key),
             body=msgspec.json.encode(body),
             dropped=checked.dropped,
         )
+
+    def unsupported(self, request: Request, route: Route) -> tuple[str, ...]:
+        return self._original(request, self._differences_at(route))[2].unsupported
+
+    def dropped(self, request: Request, route: Route) -> tuple[str, ...]:
+        return self._original(request, self._differences_at(route))[2].dropped
+
+    def _differences_at(self, route: Route) -> Differences:
+        return differences_for(self._api, self.provider, route.model)
+
+    def _original(
+        self, request: Request, differences: Differences
+    ) -> tuple[Mapping[str, Any], ParameterCheck, ParameterCheck]:
+        """The request's body in this dialect, what of that body cannot be carried, and what of the
+        request: another dialect's unknown field may be named like one of the body's."""
+        extra = request.extra
+        refuse = extra.refuse_unsupported or extra.provider.require_parameters
+        if request.door is self.dialect:
+            checked = check(request.body, differences, refuse_unsupported=refuse)
+            return request.body, checked, checked
+        body, lost = _written(request, caches=differences.routes_itself)
+        checked = check(body, differences, refuse_unsupported=refuse)
+        unsupported, dropped = lost.unsupported, lost.dropped
+        if refuse:
+            unsupported, dropped = (*unsupported, *dropped), ()
+        everything = ParameterCheck(
+            dropped=tuple(dict.fromkeys((*dropped, *checked.dropped))),
+            unsupported=tuple(dict.fromkeys((*unsupported, *checked.unsupported))),
+        )
+        return body, checked, everything
 
     def prefills(self, route: Route) -> bool:
         """See `Adapter.prefills`. What the route's configuration says goes first."""
@@ -110,27 +148,20 @@ class OpenAIAdapter:
     def echoes_prefill(self, route: Route) -> bool:
         return (self._differences.prefill or PLAIN).echoes
 
-    def _translate(self, original: Mapping[str, Any], dropped: tuple[str, ...]) -> dict[str, Any]:
-        """A new body with the provider's names, without what must not reach it."""
-        left_out = GATEWAY_FIELDS.union(dropped)
-        if self.provider != OPENROUTER:
-            left_out |= OPENROUTER_ROUTING_FIELDS
-        renames = self._differences.renames
-        body = {
-            renames.get(name, name): value
-            for name, value in original.items()
-            if name not in left_out
-        }
-        if "temperature" in dropped:
-            body["temperature"] = self._differences.max_temperature
-        return body
+    def writes_functions(self, request: Request) -> bool:
+        """Whether tools were sent for functions, so that the answer's calls are to be those."""
+        return (
+            request.door is Dialect.CHAT
+            and not self._differences.functions
+            and speaks_functions(request.body)
+        )
 
-    def decode_answer(self, body: bytes) -> Answer | Failure:
+    def decode_answer(self, body: bytes, request: Request) -> Answer | Failure:
         """See `Adapter.decode_answer`. An answer without choices is an `EMPTY_ANSWER`."""
         try:
             fields = msgspec.json.decode(body)
         except DECODE_ERRORS as error:
-            raise _not_json(body, error) from error
+            raise not_json(body, error) from error
         if isinstance(fields, list) and len(fields) == 1:
             fields = fields[0]  # Google wraps an error in an array
         try:
@@ -141,6 +172,8 @@ class OpenAIAdapter:
             return decode_body_error(fields, FailureKind.SERVER_ERROR)
         if not completion.choices:
             return Failure(FailureKind.EMPTY_ANSWER, "the answer has no choices")
+        if self.writes_functions(request):
+            fields = answer_with_functions(fields)
         messages = [choice.message for choice in completion.choices if choice.message is not None]
         return Answer(
             body=fields,
@@ -149,10 +182,15 @@ class OpenAIAdapter:
             usage=self._usage(completion),
             id=_text(completion.id),
             made=made(fields),
+            choices=len(completion.choices),
+            told=None
+            if request.door is self.dialect
+            else read_completion(fields, self._usage(completion), request.id),
         )
 
-    def stream_decoder(self) -> OpenAIStreamDecoder:
-        return OpenAIStreamDecoder(self)
+    def stream_decoder(self, request: Request) -> StreamDecoder:
+        decoder = chunk_decoder(self, request)
+        return decoder if request.door is self.dialect else TellingDecoder(decoder, request)
 
     def decode_error(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
         return decode_error(status, headers, body, now)
@@ -167,9 +205,9 @@ class OpenAIAdapter:
             if not data.isascii():
                 data.decode()  # fields that are not read may hold anything, and go to the client
         except DECODE_ERRORS as error:
-            raise _not_json(data, error) from error
+            raise not_json(data, error) from error
         if chunk.is_error:
-            return _stream_error(data)
+            return stream_error(data)
         choices = chunk.choices or ()
         text, reasoning_chars, content_chars, opaque = "", 0, 0, False
         gives_out = bool(chunk.container)
@@ -197,16 +235,7 @@ class OpenAIAdapter:
         )
 
     def retold(self, delta: Delta, text: str) -> Delta:
-        """See `Adapter.retold`. A chunk without choices has no place for `text` and stays."""
-        if not delta.has_choices:
-            return delta
-        return replace(
-            delta,
-            raw=with_text(delta.raw, text),
-            content_chars=delta.content_chars - delta.reasoning_chars - len(delta.text) + len(text),
-            text=text,
-            reasoning_chars=0,
-        )
+        return retold(delta, text)
 
     def _usage(self, envelope: Envelope) -> Usage | None:
         return read_usage(
@@ -214,88 +243,23 @@ class OpenAIAdapter:
         )
 
 
-class OpenAIStreamDecoder:
-    """See `StreamDecoder`. Nothing is told of what follows an error or the end mark.
-
-    Usage is told as often as the provider sends it (Groq thrice, Perplexity in every chunk,
-    cumulative): the last one counts, they are never added.
-    """
-
-    def __init__(self, adapter: OpenAIAdapter) -> None:
-        self._adapter = adapter
-        self._events = EventStreamDecoder()
-        self._over = False
-        self._begun = False
-        self._whole_body: list[bytes] | None = None
-        """Set when the bytes are no event stream but one JSON document or a page."""
-        self._whole_size = 0
-
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        if self._over:
-            return []
-        if not self._begun:
-            data = data.lstrip()
-            self._begun = bool(data)
-            if data.startswith((b"{", b"[", b"<")):
-                self._whole_body = []
-        if self._whole_body is not None:
-            self._keep_whole(data)
-            return []
-        return self._read(self._events.feed(data))
-
-    def end(self) -> list[StreamEvent]:
-        """See `StreamDecoder.end`. A last event that was cut in its middle is no event: what is
-        missing is told by the finish reason that did not come."""
-        if self._over:
-            return []
-        if self._whole_body is not None:
-            return [self._read_whole(b"".join(self._whole_body))]
-        try:
-            return self._read(self._events.end())
-        except ProviderProtocolError:
-            return []
-
-    def _read(self, events: list[ServerSentEvent]) -> list[StreamEvent]:
-        read: list[StreamEvent] = []
-        for event in events:
-            if not event.data:
-                continue
-            try:
-                told = self._read_event(event)
-            except ProviderProtocolError as error:
-                if not read:
-                    raise
-                # What came before it in the same bytes is good, and must not be lost with it.
-                told = StreamError(Failure(FailureKind.PROTOCOL_ERROR, str(error)))
-            read.append(told)
-            if not isinstance(told, Delta):
-                self._over = True
-                break
-        return read
-
-    def _read_event(self, event: ServerSentEvent) -> StreamEvent:
-        if event.data.startswith(b"[DONE]"):
-            return StreamFinished()
-        if event.name == b"error":  # Groq
-            return _stream_error(event.data)
-        return self._adapter.decode_chunk(event.data)
-
-    def _keep_whole(self, data: bytes) -> None:
-        assert self._whole_body is not None
-        self._whole_body.append(data)
-        self._whole_size += len(data)
-        if self._whole_size > MAX_EVENT_BYTES:
-            raise ProviderProtocolError(
-                f"more than {MAX_EVENT_BYTES} bytes of what is not the event stream asked for"
-            )
-
-    def _read_whole(self, body: bytes) -> StreamEvent:
-        """An error that came as plain JSON under a stream's content type, as Google does."""
-        self._over = True
-        answer = self._adapter.decode_answer(body)
-        if isinstance(answer, Failure):
-            return StreamError(answer)
-        raise ProviderProtocolError("one whole JSON answer where an event stream was asked for")
+def _written(request: Request, *, caches: bool) -> tuple[Mapping[str, Any], LeftOut]:
+    """The body that the request's form writes to, made once; `caches`: with `cache_control`."""
+    key = f"chat completion {caches}"
+    known: tuple[Mapping[str, Any], LeftOut] | None = request.memo.get(key)
+    if known is None:
+        form = chat_form(request)
+        lost = left_out(form)
+        if not caches:
+            form, stripped = without_cache(form)
+            if stripped:
+                lost = replace(lost, dropped=(*lost.dropped, "cache_control"))
+        body = write_chat_request(form)
+        body.pop("stream", None)
+        if request.stream:
+            body["stream"] = True
+        known = request.memo[key] = (body, lost)
+    return known
 
 
 def _text(value: object) -> str | None:
@@ -313,35 +277,3 @@ def _made_in(data: bytes) -> tuple[str, ...]:
 def _finish_reasons(choices: list[Choice] | tuple[()]) -> tuple[tuple[int, str], ...]:
     reasons = ((choice.index or 0, finish_reason(choice)) for choice in choices)
     return tuple((index, reason) for index, reason in reasons if reason is not None)
-
-
-def _stream_error(data: bytes) -> StreamError:
-    try:
-        body = msgspec.json.decode(data)
-    except DECODE_ERRORS:
-        body = data.decode("utf-8", "replace")
-    return StreamError(decode_body_error(body, FailureKind.STREAM_ERROR))
-
-
-def _not_json(data: bytes, error: Exception) -> ProviderProtocolError:
-    excerpt = clean(data[: _EXCERPT_CHARS * 4].decode("utf-8", "replace"), _EXCERPT_CHARS)
-    return ProviderProtocolError(f"not a chat completion in JSON ({error}): {excerpt}")
-
-
-def _headers(request: Request, route: Route, key: Secret | None) -> tuple[tuple[str, str], ...]:
-    """The client's allowed headers, under the gateway's own, under those of the route.
-
-    Beside a caller's own key the route's credentials stay away: one of the two would pay.
-    """
-    withheld = CREDENTIALS if route.provider in request.byok else frozenset()
-    headers = {name.lower(): value for name, value in request.forward_headers}
-    headers["content-type"] = "application/json"
-    headers["accept"] = "text/event-stream" if request.stream else "application/json"
-    headers["accept-encoding"] = "identity"
-    headers["user-agent"] = USER_AGENT
-    if key is not None:
-        headers["authorization"] = f"Bearer {key.reveal()}"
-    for name, value in route.headers:
-        if name.lower() not in withheld:
-            headers[name.lower()] = value.reveal()
-    return tuple(headers.items())

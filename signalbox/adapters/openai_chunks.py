@@ -5,9 +5,13 @@ What these functions are given has passed `OpenAIAdapter.decode_chunk`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import msgspec
+
+from signalbox.adapters.protocol import Delta
 
 Fields = dict[str, msgspec.Raw]
 """A JSON object whose values are not decoded."""
@@ -31,6 +35,18 @@ def without_finish_reasons(choices: msgspec.Raw, indexes: AbstractSet[int]) -> m
         if _index(choice) in indexes:
             choice["finish_reason"] = NULL
     return _raw(rewritten)
+
+
+def with_native_finish_reasons(data: bytes, native: Mapping[int, str]) -> bytes:
+    """The chunk whose choices tell `native_finish_reason` beside their finish reason: the one in
+    `native`, by the choice's index, or the finish reason itself."""
+    fields = read_fields(data)
+    choices = _objects_decoder.decode(fields["choices"])
+    for choice in choices:
+        if _given(choice, "finish_reason") and not _given(choice, "native_finish_reason"):
+            told = native.get(_index(choice))
+            choice["native_finish_reason"] = choice["finish_reason"] if told is None else _raw(told)
+    return msgspec.json.encode({**fields, "choices": choices})
 
 
 def without_roles(choices: msgspec.Raw) -> msgspec.Raw:
@@ -88,3 +104,16 @@ def _says(fields: Fields, name: str) -> bool:
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
+
+
+def retold(delta: Delta, text: str) -> Delta:
+    """See `Adapter.retold`. A chunk without choices has no place for `text` and stays."""
+    if not delta.has_choices:
+        return delta
+    return replace(
+        delta,
+        raw=with_text(delta.raw, text),
+        content_chars=delta.content_chars - delta.reasoning_chars - len(delta.text) + len(text),
+        text=text,
+        reasoning_chars=0,
+    )

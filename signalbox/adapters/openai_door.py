@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 import msgspec
 
@@ -26,7 +27,6 @@ from signalbox.types import Usage
 
 DONE = sse_event(b"[DONE]")
 
-_CHUNK = "chat.completion.chunk"
 _ENVELOPE = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
 
 
@@ -62,12 +62,26 @@ def usage_object(usage: Usage) -> dict[str, object]:
     fields: dict[str, object] = {"prompt_tokens": prompt, "completion_tokens": completion}
     if prompt is not None and completion is not None:
         fields["total_tokens"] = prompt + completion
-    cache = {"cached_tokens": usage.cached_read, "cache_write_tokens": usage.cache_write}
-    known = {name: count for name, count in cache.items() if count is not None}
-    if known:
-        fields["prompt_tokens_details"] = known
-    if usage.reasoning is not None:
-        fields["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    written = usage.cache_write
+    if usage.cache_write_1h is not None:
+        written = (written or 0) + usage.cache_write_1h
+    details = {
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_read,
+            "cache_write_tokens": written,
+            "audio_tokens": usage.audio_input,
+            "image_tokens": usage.image_input,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": usage.audio_output,
+            "image_tokens": usage.image_output,
+        },
+    }
+    for name, counts in details.items():
+        known = {each: count for each, count in counts.items() if count is not None}
+        if known:
+            fields[name] = known
     return fields
 
 
@@ -83,6 +97,13 @@ class ChatEncoder:
     After a seam the chunks keep the first attempt's id, time, model and fingerprint, and say no
     role. The last one before `[DONE]` tells of all seams in `x_signalbox.resumed`.
     """
+
+    id_head = "chatcmpl-"
+    """Ids of the gateway's own making begin so."""
+    kind = "chat.completion.chunk"
+    """What its chunks call themselves."""
+    nothing: Mapping[str, object] = MappingProxyType({"delta": {}})
+    """What a choice says that says nothing."""
 
     def __init__(self, *, include_usage: bool, trace_id: str) -> None:
         self._include_usage = include_usage
@@ -118,7 +139,7 @@ class ChatEncoder:
             return b""
         says_usage = b'"usage"' in raw and (delta.usage is not None or b'"usage":null' not in raw)
         if not says_usage and not delta.finish_reasons:
-            return sse_event(raw)
+            return sse_event(raw) if delta.has_choices else b""
         repeated = self._repeated(delta)
         if not says_usage and not repeated:
             return sse_event(raw)
@@ -158,10 +179,10 @@ class ChatEncoder:
             known = dict(read_fields(reported["usage"]))
         elif usage is not None:
             known = usage_object(usage)
-        if known is not None and cost is not None:
-            known["cost"] = msgspec.Raw(cost.encode())
+        if known is not None:
+            known = self._priced(known, provider, cost)
         chunk = self._envelope() if reported is None else reported
-        last = {**chunk, "object": _CHUNK, "choices": [], "provider": provider, "usage": known}
+        last = {**chunk, "object": self.kind, "choices": [], "provider": provider, "usage": known}
         usage_chunk = sse_event(msgspec.json.encode({**last, **self._seams_told()}))
         return self._held + usage_chunk + DONE
 
@@ -172,13 +193,22 @@ class ChatEncoder:
         there sees a finish reason that is no success, unless another one went out with content.
         """
         reason = None if self._sent_end else "error"
-        choice = {"index": 0, "delta": {}, "finish_reason": reason}
-        told = {**error_body(error, self._trace_id), **self._seams_told()}
+        choice = {"index": 0, **self.nothing, "finish_reason": reason}
+        told = {**self._error_told(error), **self._seams_told()}
         chunk = {**self._envelope(), "choices": [choice], **told}
         return sse_event(msgspec.json.encode(chunk)) + DONE
 
     def answer(self, answer: Answer, provider: str, cost: str | None) -> bytes:
         return encode_answer(answer.body, provider, cost)
+
+    def _priced(
+        self, usage: dict[str, object], provider: str, cost: str | None
+    ) -> dict[str, object]:
+        """The usage object with what the request cost, where that is known."""
+        return usage if cost is None else {**usage, "cost": msgspec.Raw(cost.encode())}
+
+    def _error_told(self, error: ApiError) -> dict[str, object]:
+        return error_body(error, self._trace_id)
 
     def _delta_after_seam(self, delta: Delta) -> bytes:
         """The chunk as one of the first attempt's; empty where it holds no content and no end."""
@@ -216,4 +246,4 @@ class ChatEncoder:
         """The top-level fields of the chunks so far; with an id of the gateway's before any."""
         fields = read_fields(self._last)
         known = {name: fields[name] for name in _ENVELOPE if name in fields}
-        return {"id": f"chatcmpl-{self._trace_id}", **known, "object": _CHUNK}
+        return {"id": f"{self.id_head}{self._trace_id}", **known, "object": self.kind}

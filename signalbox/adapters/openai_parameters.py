@@ -1,11 +1,17 @@
-"""Request fields by what happens where a provider with OpenAI's dialect does not take them.
+"""Request fields by what happens where a model of a provider does not take them.
 
-A *hint* is left out and named; a field with *meaning* makes the provider impossible for this
-request. `docs/parameters.md` is `render()`. Fields that no row names are unknown: they go through
-as they are, for the door and the provider speak the same dialect.
+A *hint* is translated, or left out and named; a field with *meaning* makes the route impossible for
+this request. Rows are uses of a chat completion's body: an adapter of another dialect checks the
+chat body that the request's form writes to. `docs/parameters.md` is made of them
+(`openai_parameters_page.py`). Fields that no row names are unknown: they go through where door and
+provider speak the same dialect.
 
-`DIFFERENCES` holds what providers document or were recorded to do otherwise than OpenAI, by the
-provider's name in the configuration; a name that is not there is taken to take everything.
+What is known of providers and their models is data, in `openai_differences.py`:
+
+    differences = differences_for(api, provider, route.model)
+    checked = check(chat_body, differences, refuse_unsupported=…)
+
+A body is written the provider's way by `openai_adapting.adapted`.
 """
 
 from __future__ import annotations
@@ -16,9 +22,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
-from signalbox.adapters.openai_prefill import PLAIN, PrefillStyle
+from signalbox.adapters.openai_prefill import PrefillStyle
+from signalbox.adapters.openai_reasoning import (
+    EFFORT,
+    ReasoningStyle,
+    reasoning_fields,
+    wishes_thinking,
+)
+from signalbox.adapters.tool_ids import ToolIds
 
 Body = Mapping[str, Any]
 
@@ -30,6 +41,8 @@ OPENROUTER_ROUTING_FIELDS = frozenset(
     {"models", "provider", "preset", "usage", "session_id", "route"}
 )
 """OpenRouter's fields that the gateway acts on itself: they reach no provider but OpenRouter."""
+REASONING_BACK = ("reasoning_content", "reasoning", "reasoning_details")
+"""The fields of an assistant message that hold what it thought."""
 
 
 class ParameterClass(StrEnum):
@@ -44,32 +57,70 @@ class Parameter:
     name: str
     kind: ParameterClass
     field: str
-    """The body's top-level field, as errors and `x-signalbox-dropped` name it."""
+    """The body's field, as errors and `x-signalbox-dropped` name it. A dot leads into it: then the
+    field itself stays."""
     used: Callable[[Body], bool]
-    only: str | None = None
-    """The one provider that takes it."""
+    rare: bool = False
+    """Only providers that name it among `takes` have it."""
 
 
-@dataclass(frozen=True, slots=True)
+def _nothing() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Differences:
-    """How a provider differs from OpenAI."""
+    """How a provider, or one of its models, differs from what OpenAI's dialect has."""
 
     lacks: frozenset[str] = frozenset()
     """Names of `PARAMETERS` rows that it does not take."""
-    renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    lacks_thinking: frozenset[str] = frozenset()
+    """Those that it does not take while it thinks."""
+    thinks_unasked: bool = True
+    """It thinks where the request does not say."""
+    takes: frozenset[str] = frozenset()
+    """Names of the rare rows that it takes."""
+    renames: Mapping[str, str] = field(default_factory=_nothing)
     """OpenAI's field → the provider's own name for the same."""
     max_temperature: float = 2.0
+    roles: Mapping[str, str] = field(default_factory=_nothing)
+    """A message's role → the one to write instead."""
+    one_instruction_role: bool = False
+    """It refuses `system` beside `developer` messages: all become `developer`."""
+    reasoning: ReasoningStyle | None = EFFORT
+    """How it is told to think; None: it does not."""
+    reasoning_back: frozenset[str] | None = None
+    """Which of `REASONING_BACK` an assistant message may have; None: all, as they came."""
+    tool_ids: ToolIds | None = None
+    """What the ids of tool calls must look like; None: anything."""
+    functions: bool = True
+    """It takes the deprecated `functions` and `function_call`."""
+    refuses_begun: bool = False
+    """A last message of the assistant is refused unless `prefill` marks it."""
+    refuses_empty: bool = False
+    """Messages of the assistant that say and call nothing are refused."""
     streams_usage_unasked: bool = False
     """It refuses `stream_options` and reports usage in every stream by itself."""
     reasoning_apart: bool = False
     """Its `completion_tokens` leaves reasoning out."""
+    routes_itself: bool = False
+    """It acts on OpenRouter's routing fields."""
     prefill: PrefillStyle | None = None
     """How it goes on from an answer that was begun; None: not that anybody knew."""
+
+    def lacking(self, body: Body) -> frozenset[str]:
+        """The rows that it does not take in this body."""
+        if not self.lacks_thinking:
+            return self.lacks
+        thinks = wishes_thinking(body)
+        if thinks is None:
+            thinks = self.thinks_unasked
+        return self.lacks | self.lacks_thinking if thinks else self.lacks
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterCheck:
-    """Body fields: the hints to leave out, and those that rule the provider out."""
+    """Body fields: the hints to leave out, and those that rule the route out."""
 
     dropped: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
@@ -79,12 +130,28 @@ def _given(name: str) -> Callable[[Body], bool]:
     return lambda body: body.get(name) is not None
 
 
-def _hint(name: str, only: str | None = None) -> Parameter:
-    return Parameter(name, ParameterClass.HINT, name, _given(name), only)
+def _hint(name: str) -> Parameter:
+    return Parameter(name, ParameterClass.HINT, name, _given(name))
 
 
-def _meaning(name: str, used: Callable[[Body], bool], only: str | None = None) -> Parameter:
-    return Parameter(name, ParameterClass.MEANING, name, used, only)
+def _rare(name: str, kind: ParameterClass) -> Parameter:
+    return Parameter(name, kind, name, _given(name), rare=True)
+
+
+def _unless(name: str, usual: object) -> Parameter:
+    """A hint that says nothing with the value that is usual."""
+    return Parameter(
+        name, ParameterClass.HINT, name, lambda body: body.get(name) not in (None, usual)
+    )
+
+
+def _meaning(name: str, used: Callable[[Body], bool]) -> Parameter:
+    return Parameter(name, ParameterClass.MEANING, name, used)
+
+
+def _use(name: str, field: str, used: Callable[[Body], bool]) -> Parameter:
+    """One use of a field that has several, with meaning."""
+    return Parameter(name, ParameterClass.MEANING, field, used)
 
 
 def _parts(*types: str) -> Callable[[Body], bool]:
@@ -98,12 +165,28 @@ def _content_parts(body: Body) -> Iterable[Mapping[str, Any]]:
             yield from (part for part in content if isinstance(part, dict))
 
 
-def _input(name: str, *types: str) -> Parameter:
-    return Parameter(name, ParameterClass.MEANING, "messages", _parts(*types))
+def _format(kind: str) -> Callable[[Body], bool]:
+    return lambda body: _object(body.get("response_format")).get("type") == kind
+
+
+def _tools(used: Callable[[Mapping[str, Any]], bool]) -> Callable[[Body], bool]:
+    return lambda body: any(used(_object(tool)) for tool in _list(body.get("tools")))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_number_above(value: object, limit: float) -> bool:
     return isinstance(value, int | float) and value > limit
+
+
+def _is_strict(holder: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda value: _object(value.get(holder)).get("strict") is not None
 
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -123,231 +206,94 @@ PARAMETERS: tuple[Parameter, ...] = (
             "frequency_penalty",
             "logit_bias",
             "top_k",
+            "min_p",
+            "top_a",
+            "repetition_penalty",
         ),
     ),
+    _unless("temperature", 1),
+    _unless("top_p", 1),
     Parameter(
         "parallel_tool_calls: true",
         ParameterClass.HINT,
         "parallel_tool_calls",
         lambda body: body.get("parallel_tool_calls") is True,
     ),
-    _hint("reasoning", only=OPENROUTER),
-    _hint("include_reasoning", only=OPENROUTER),
-    _hint("transforms", only=OPENROUTER),
-    _meaning("plugins", _given("plugins"), only=OPENROUTER),
-    _meaning("tools", lambda body: bool(body.get("tools"))),
-    _meaning("tool_choice", lambda body: body.get("tool_choice") not in (None, "auto", "none")),
+    Parameter("strict tools", ParameterClass.HINT, "tools.strict", _tools(_is_strict("function"))),
     Parameter(
+        "strict schema",
+        ParameterClass.HINT,
+        "response_format.strict",
+        lambda body: _is_strict("json_schema")(_object(body.get("response_format"))),
+    ),
+    _rare("transforms", ParameterClass.HINT),
+    _rare("plugins", ParameterClass.MEANING),
+    _meaning("stop", lambda body: body.get("stop") not in (None, "", [])),
+    _meaning("tools", lambda body: bool(body.get("tools") or body.get("functions"))),
+    _use("custom tools", "tools", _tools(lambda tool: tool.get("type") == "custom")),
+    _meaning("tool_choice", lambda body: body.get("tool_choice") not in (None, "auto", "none")),
+    _use(
         "parallel_tool_calls: false",
-        ParameterClass.MEANING,
         "parallel_tool_calls",
         lambda body: body.get("parallel_tool_calls") is False,
     ),
     _meaning(
         "response_format", lambda body: body.get("response_format") not in (None, {"type": "text"})
     ),
+    _use("response_format: json_schema", "response_format", _format("json_schema")),
+    _use("response_format: json_object", "response_format", _format("json_object")),
     _meaning("n", lambda body: _is_number_above(body.get("n"), 1)),
     _meaning("logprobs", lambda body: body.get("logprobs") is True),
     _meaning("modalities", lambda body: body.get("modalities") not in (None, [], ["text"])),
-    _input("images in messages", "image_url"),
-    _input("files in messages", "file"),
-    _input("audio in messages", "input_audio"),
-    _input("video in messages", "video_url", "input_video"),
+    _use("images in messages", "messages", _parts("image_url")),
+    _use("files in messages", "messages", _parts("file")),
+    _use("audio in messages", "messages", _parts("input_audio")),
+    _use("video in messages", "messages", _parts("video_url", "input_video")),
 )
 
-_MEDIA = ("images in messages", "files in messages", "audio in messages", "video in messages")
-
-_PARTIAL_MODE = Differences(
-    prefill=PrefillStyle(message=MappingProxyType({"partial": True}), echoes=False)
+MEDIA = frozenset(
+    {"images in messages", "files in messages", "audio in messages", "video in messages"}
 )
 
-DIFFERENCES: Mapping[str, Differences] = MappingProxyType(
-    {
-        # API reference: `top_k` is no parameter, and unknown ones are a 400.
-        "openai": Differences(lacks=frozenset({"top_k"})),
-        # "OpenAI Compatibility", unsupported features: each of these is a 400. "Assistant Message
-        # Prefilling": a last message of the assistant is gone on from.
-        "groq": Differences(
-            lacks=frozenset({"logit_bias", "logprobs", "n", "top_k"}), prefill=PLAIN
-        ),
-        # Any field outside of its schema is a 422 `extra_forbidden`; it has `random_seed` and
-        # `max_tokens` for two of OpenAI's, temperatures to 1.5, and always streams usage. `prefix`
-        # of an assistant message: API reference; answers were seen to repeat that message.
-        "mistral": Differences(
-            lacks=frozenset(
-                {
-                    "user",
-                    "safety_identifier",
-                    "store",
-                    "service_tier",
-                    "prompt_cache_key",
-                    "verbosity",
-                    "logit_bias",
-                    "top_k",
-                    "logprobs",
-                    "modalities",
-                }
-            ),
-            renames=MappingProxyType(
-                {"seed": "random_seed", "max_completion_tokens": "max_tokens"}
-            ),
-            max_temperature=1.5,
-            streams_usage_unasked=True,
-            prefill=PrefillStyle(message=MappingProxyType({"prefix": True})),
-        ),
-        # "OpenAI Compatibility", unsupported fields: each of these is a 400.
-        "cerebras": Differences(
-            lacks=frozenset(
-                {
-                    "frequency_penalty",
-                    "presence_penalty",
-                    "logit_bias",
-                    "service_tier",
-                    "parallel_tool_calls: true",
-                    "parallel_tool_calls: false",
-                }
-            ),
-            max_temperature=1.5,
-        ),
-        # API reference: content is text, and `n` is no parameter. "Chat Prefix Completion (Beta)":
-        # only under the base URL that ends in /beta.
-        "deepseek": Differences(
-            lacks=frozenset({"n", *_MEDIA}),
-            prefill=PrefillStyle(message=MappingProxyType({"prefix": True}), on_request=True),
-        ),
-        # Recorded: total = prompt + completion + reasoning. Reference: `logit_bias` unsupported.
-        "xai": Differences(lacks=frozenset({"logit_bias"}), reasoning_apart=True),
-        # docs/openai.md, supported request fields: these are not ticked.
-        "ollama": Differences(lacks=frozenset({"logit_bias", "user", "n", "tool_choice"})),
-        # "API Overview", assistant prefill: a last message of the assistant is gone on from.
-        "openrouter": Differences(prefill=PLAIN),
-        # "Partial Mode": the answer leaves the begun message out.
-        "moonshot": _PARTIAL_MODE,
-        "moonshotai": _PARTIAL_MODE,
-        # Model Studio, "Partial mode": as Moonshot's, for models that do not think.
-        "dashscope": _PARTIAL_MODE,
-        "qwen": _PARTIAL_MODE,
-        # "OpenAI-Compatible Server", extra parameters; `echo`, off unless asked for, repeats.
-        "vllm": Differences(
-            prefill=PrefillStyle(
-                body=MappingProxyType(
-                    {"continue_final_message": True, "add_generation_prompt": False}
-                ),
-                echoes=False,
-            )
-        ),
-    }
-)
-_NO_DIFFERENCES = Differences()
 
+def check(
+    body: Body, differences: Differences, *, refuse_unsupported: bool = False
+) -> ParameterCheck:
+    """What of `body`, a chat completion's that `openai_body` has read, cannot be carried.
 
-def differences_of(provider: str) -> Differences:
-    return DIFFERENCES.get(provider, _NO_DIFFERENCES)
-
-
-def check(body: Body, provider: str, *, refuse_unsupported: bool = False) -> ParameterCheck:
-    """What of `body` the provider does not take. `body` has passed `validate_chat_body`.
-
-    `refuse_unsupported` makes hints count as meaning.
+    `refuse_unsupported` makes hints count as meaning. A name with a dot is a part of a field that
+    itself goes out (`reasoning.exclude`).
     """
-    differences = differences_of(provider)
     dropped: list[str] = []
     unsupported: list[str] = []
+    lacking = differences.lacking(body)
     for parameter in PARAMETERS:
-        if parameter.only is not None:
-            carried = provider == parameter.only
+        if parameter.rare:
+            carried = parameter.name in differences.takes
         else:
-            carried = parameter.name not in differences.lacks
+            carried = parameter.name not in lacking
         if carried or not parameter.used(body):
             continue
-        refused = refuse_unsupported or parameter.kind is ParameterClass.MEANING
-        (unsupported if refused else dropped).append(parameter.field)
+        meant = parameter.kind is ParameterClass.MEANING
+        (unsupported if meant else dropped).append(parameter.field)
     if _is_number_above(body.get("temperature"), differences.max_temperature):
-        (unsupported if refuse_unsupported else dropped).append("temperature")
+        dropped.append("temperature")
+    dropped += reasoning_fields(body, differences.reasoning)[1]
+    dropped += _reasoning_not_taken_back(body, differences.reasoning_back)
+    if refuse_unsupported:
+        unsupported, dropped = [*dropped, *unsupported], []
     return ParameterCheck(tuple(dict.fromkeys(dropped)), tuple(dict.fromkeys(unsupported)))
 
 
-def render() -> str:
-    """`docs/parameters.md`."""
-    rows = [
-        f"| `{parameter.name}` | {parameter.kind} | {_takers(parameter)} |"
-        for parameter in sorted(PARAMETERS, key=lambda p: (p.kind, p.name))
-    ]
-    renames = [
-        f"- {provider}: `{ours}` is sent as `{theirs}`."
-        for provider, differences in DIFFERENCES.items()
-        for ours, theirs in differences.renames.items()
-    ]
-    temperatures = [
-        f"- {provider}: a `temperature` above {differences.max_temperature:g} (a hint) is sent as "
-        f"{differences.max_temperature:g} and named."
-        for provider, differences in DIFFERENCES.items()
-        if differences.max_temperature != _NO_DIFFERENCES.max_temperature
-    ]
-    return _PAGE.format(
-        rows="\n".join(rows),
-        translations="\n".join([*renames, *temperatures]),
-        prefills="\n".join(_prefill_rows()),
-        routing=", ".join(f"`{name}`" for name in sorted(OPENROUTER_ROUTING_FIELDS)),
-    )
-
-
-def _prefill_rows() -> Iterable[str]:
-    for provider, differences in sorted(DIFFERENCES.items()):
-        style = differences.prefill
-        if style is not None:
-            when = "with `prefill = true`" if style.on_request else "yes"
-            fields = [f"`{name}: {_json(value)}`" for name, value in style.fields]
-            repeats = "may be" if style.echoes else "no"
-            yield f"| {provider} | {when} | {', '.join(fields) or 'none'} | {repeats} |"
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _takers(parameter: Parameter) -> str:
-    if parameter.only is not None:
-        return f"all but {parameter.only}"
-    lacking = [name for name, it in DIFFERENCES.items() if parameter.name in it.lacks]
-    return ", ".join(sorted(lacking)) or "none known"
-
-
-_PAGE = """# Parameters
-
-What happens to a field of a chat completion request where a provider does not take it. This page
-is generated from `signalbox/adapters/openai_parameters.py`; a test holds the two equal.
-
-- **hint**: left out for that provider, and named in `x-signalbox-dropped` and on the trace.
-- **meaning**: that provider is skipped; 400 `unsupported_parameter` when no route is left.
-- With `extra.unsupported = "refuse"` or `provider.require_parameters`, hints count as meaning.
-- Fields that the table does not name go to a provider of the same dialect as they are.
-
-| use | class | providers that do not take it |
-|---|---|---|
-{rows}
-
-Translated:
-
-{translations}
-
-`extra` never leaves the gateway. OpenRouter's routing fields are acted on by the gateway and go to
-no provider but OpenRouter: {routing}.
-
-In streams the gateway itself asks for usage
-(`stream_options.include_usage`), except at Mistral, which reports it unasked and takes no
-`stream_options`.
-
-## Prefill
-
-A stream that broke after text was sent goes on from another route. A route that takes a prefill is
-given what was sent, without trailing whitespace, as a last message of the assistant, and
-`max_tokens` or `max_completion_tokens` less the tokens that this text is likely to have. A route
-that does not is asked again from the start. A route's own `prefill = true` or `false` in the
-configuration goes before this table; providers that it does not name take none that is known, and
-with `prefill = true` get that message without any other field.
-
-| provider | takes a prefill | fields added | repeated in the answer |
-|---|---|---|---|
-{prefills}
-"""
+def _reasoning_not_taken_back(body: Body, taken: frozenset[str] | None) -> list[str]:
+    """What assistants thought in earlier turns and no field is left for."""
+    if taken is None:
+        return []
+    lost: list[str] = []
+    for message in body.get("messages") or ():
+        told = [name for name in REASONING_BACK if message.get(name)]
+        if message.get("role") != "assistant" or not told or taken.intersection(told):
+            continue
+        if not taken or told == ["reasoning_details"]:
+            lost += [f"messages.{name}" for name in told]
+    return lost

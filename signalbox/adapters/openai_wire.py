@@ -9,6 +9,7 @@ of parts (Mistral), usage inside `x_groq` (Groq), pictures as `images` (OpenRout
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -226,7 +227,7 @@ def read_usage(reported: object, *, reasoning_apart: bool) -> Usage | None:
     `reasoning_apart`: the provider's `completion_tokens` leaves reasoning out. `total_tokens`
     decides where it settles the question. A detail that cannot be true (more cached tokens than
     prompt tokens) is not said. All zeros is not usage: providers send it after an error, and no
-    real prompt has no tokens.
+    real prompt has no tokens. Tokens of a prediction, accepted or not, are `completion`.
     """
     if not isinstance(reported, dict):
         return None
@@ -234,9 +235,7 @@ def read_usage(reported: object, *, reasoning_apart: bool) -> Usage | None:
     completion = _count(reported.get("completion_tokens"))
     if not prompt and not completion:
         return None
-    cached, written = _cache_counts(reported)
-    if prompt is not None and (cached or 0) + (written or 0) > prompt:
-        cached = written = None
+    inputs = _input_classes(reported, prompt)
     reasoning = _count(_details(reported, "completion_tokens_details").get("reasoning_tokens"))
     if prompt is not None and completion is not None and reasoning:
         total = _count(reported.get("total_tokens"))
@@ -249,13 +248,51 @@ def read_usage(reported: object, *, reasoning_apart: bool) -> Usage | None:
             reasoning = None
         else:
             completion -= reasoning
+    outputs = _media_counts(reported, "completion_tokens_details", completion)
+    tier = reported.get("service_tier")
     return Usage(
-        prompt=None if prompt is None else prompt - (cached or 0) - (written or 0),
-        cached_read=cached,
-        cache_write=written,
-        completion=completion,
+        prompt=_less(prompt, inputs.values()),
+        completion=_less(completion, outputs.values()),
         reasoning=reasoning,
+        audio_output=outputs.get("audio_tokens"),
+        image_output=outputs.get("image_tokens"),
+        service_tier=tier if isinstance(tier, str) else None,
+        cached_read=inputs.get("cached_read"),
+        cache_write=inputs.get("cache_write"),
+        audio_input=inputs.get("audio_input"),
+        image_input=inputs.get("image_input"),
     )
+
+
+def _input_classes(reported: dict[str, object], prompt: int | None) -> dict[str, int]:
+    """The classes of the input that are said, besides what is left for `prompt`.
+
+    How much of the audio was cached is not said: where both would be more than the prompt, the
+    cached tokens count, for their price is another's.
+    """
+    cached, written = _cache_counts(reported)
+    if prompt is not None and (cached or 0) + (written or 0) > prompt:
+        cached = written = None
+    cache = {"cached_read": cached, "cache_write": written}
+    known = {name: count for name, count in cache.items() if count is not None}
+    media = _media_counts(reported, "prompt_tokens_details", _less(prompt, known.values()))
+    names = {"audio_tokens": "audio_input", "image_tokens": "image_input"}
+    return known | {names[name]: count for name, count in media.items()}
+
+
+def _media_counts(reported: dict[str, object], details: str, within: int | None) -> dict[str, int]:
+    """The tokens of audio and of pictures, where they are said: none that are more than `within`
+    together."""
+    told = _details(reported, details)
+    counts = {name: _count(told.get(name)) for name in ("audio_tokens", "image_tokens")}
+    known = {name: count for name, count in counts.items() if count is not None}
+    if within is not None and sum(known.values()) > within:
+        return {}
+    return known
+
+
+def _less(total: int | None, parts: Iterable[int]) -> int | None:
+    return None if total is None else total - sum(parts)
 
 
 def _cache_counts(reported: dict[str, object]) -> tuple[int | None, int | None]:

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from signalbox.adapters.chat import (
+    ChatAnswer,
+    Piece,
+)
+from signalbox.adapters.embeddings_form import EmbeddingsAnswer
 from signalbox.errors import Failure
-from signalbox.types import Request, Route, Secret, Usage
+from signalbox.types import Dialect, Request, Route, Secret, Usage
 
 Headers = Sequence[tuple[str, str]]
 """Header fields in order; names are lower case."""
@@ -28,6 +33,9 @@ class WireRequest:
     body: bytes
     dropped: tuple[str, ...] = ()
     """Names of hint parameters that this provider does not take and that were left out."""
+    more: tuple[bytes, ...] = ()
+    """Further bodies for the same URL, where one call does not hold all of the request. They go
+    out one after the other, and a `JoiningAdapter` makes one answer of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,12 @@ class Answer:
     id: str | None = None
     made: tuple[str, ...] = ()
     """What it gives out that only this provider will understand: ids, encrypted reasoning."""
+    choices: int = 1
+    """How many alternatives it holds; all of them are whole."""
+    tool_states: tuple[tuple[str, bytes], ...] = ()
+    """What the provider wants back with a tool call, by its id (`tool_memory.py`)."""
+    told: ChatAnswer | EmbeddingsAnswer | None = None
+    """The same in the gateway's own model; there where the door speaks another dialect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,8 @@ class Delta:
     """
 
     raw: bytes
+    event: str = ""
+    """The SSE event's name, in dialects that name their events."""
     content_chars: int = 0
     """Characters of content that this event adds; 0 for a role, an empty delta, usage."""
     finish_reasons: tuple[tuple[int, str], ...] = ()
@@ -70,6 +86,12 @@ class Delta:
     """The answer's."""
     made: tuple[str, ...] = ()
     """As `Answer.made`."""
+    tool_states: tuple[tuple[str, bytes], ...] = ()
+    """As `Answer.tool_states`."""
+    model: str | None = None
+    """What the provider calls the model; where `pieces` are there."""
+    pieces: tuple[Piece, ...] = ()
+    """The same in the gateway's own model; there where the door speaks another dialect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +148,24 @@ class RateLimits:
 
 
 class Adapter(Protocol):
-    """One provider's wire format."""
+    """One endpoint of a provider: its wire format, both ways.
 
-    dialect: str
+    It serves requests of every door. Of one whose door speaks the same dialect the body goes
+    through; any other is written from its form (`forms.chat_form`), and then every `Delta` has its
+    `pieces` and every `Answer` is `told`.
+    """
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    def unsupported(self, request: Request, route: Route) -> tuple[str, ...]:
+        """Fields with meaning that the route cannot carry, by the names that `build` would raise
+        one of. Hints are among them where the request makes them count."""
+        ...
+
+    def dropped(self, request: Request, route: Route) -> tuple[str, ...]:
+        """Hints that `build` would leave out, as `WireRequest.dropped` names them."""
+        ...
 
     def build(
         self,
@@ -158,14 +195,43 @@ class Adapter(Protocol):
         """The delta with `text` for its text and without reasoning; all else as it was."""
         ...
 
-    def decode_answer(self, body: bytes) -> Answer | Failure:
+    def decode_answer(self, body: bytes, request: Request) -> Answer | Failure:
         """A 200's whole body. A 200 that is an error object is a `Failure`."""
         ...
 
-    def stream_decoder(self) -> StreamDecoder: ...
+    def stream_decoder(self, request: Request) -> StreamDecoder: ...
 
     def decode_error(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
         """What a status of 400 and more means. `now` is the wall clock, for absolute resets."""
         ...
 
     def rate_limits(self, headers: Headers, now: float) -> RateLimits: ...
+
+
+@runtime_checkable
+class JoiningAdapter(Protocol):
+    """An adapter whose `build` may give `more`."""
+
+    def decode_answers(self, bodies: Sequence[bytes], request: Request) -> Answer | Failure:
+        """The whole bodies of the 200s to all calls, in their order, as one answer."""
+        ...
+
+
+_EVENT_STREAM = frozenset({"text/event-stream"})
+
+
+@runtime_checkable
+class OwnStreamAdapter(Protocol):
+    """An adapter whose streams are no server-sent events."""
+
+    @property
+    def stream_types(self) -> frozenset[str]:
+        """The media types of its streams, in lower case."""
+        ...
+
+
+def stream_types(adapter: Adapter) -> frozenset[str]:
+    """What a stream of the adapter's endpoint is labelled."""
+    if isinstance(adapter, OwnStreamAdapter):
+        return adapter.stream_types
+    return _EVENT_STREAM

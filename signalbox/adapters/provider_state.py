@@ -1,24 +1,30 @@
-"""State that lives at a provider, as chat completions speak of it: where a body refers to some,
-and where an answer makes some.
+"""State that lives at a provider: where the body of a request refers to some, and where an answer
+makes some.
 
 An id (of a stored answer, a file, a container, an audio answer, a cached prompt) means something
 only to the provider and the account that gave it out. So does encrypted reasoning, which another
-one refuses; but a request makes sense without it. `PLACES` says where such values stand, by what
-document; a reference is any string of one or more characters found there.
+one refuses; but a request makes sense without it. `provider_state_places.py` says where such
+values stand, for each dialect; a reference is any string of one or more characters found there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from signalbox.types import Origin, Request
+from signalbox.adapters.gemini_fields import snake
+from signalbox.adapters.provider_state_places import (
+    EACH,
+    EACH_OR_ONE,
+    NO_STATE,
+    TABLES,
+    Place,
+    StateTable,
+)
+from signalbox.types import Dialect, Origin, Request
 
 Body = Mapping[str, Any]
-
-_EACH = "[]"
-_MESSAGES = "messages[]."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,102 +38,8 @@ class StateReference:
     """Encrypted reasoning: the request makes sense without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a reference may stand. `[]` in a path is each item of a list."""
-
-    path: str
-    source: str
-    taken: str = ""
-    """What is left out where the value is: a beginning of `path`. Only for encrypted reasoning."""
-    kinds: tuple[str, ...] = ()
-    """The `type` that an item of the list in `path` has; empty: whichever. (No set: what a client
-    sends for a type need not be hashable.)"""
-
-    @property
-    def strippable(self) -> bool:
-        return bool(self.taken)
-
-
-_ENCRYPTED = ("reasoning.encrypted",)
-_THINKING = ("thinking", "redacted_thinking")
-_OPENROUTER = "OpenRouter, Reasoning Tokens: preserving reasoning blocks"
-_LITELLM = "LiteLLM, 'Thinking' / 'Reasoning Content'"
-_GOOGLE = "Google, Thought signatures: OpenAI compatibility"
-_TOOLS = "OpenAI API reference, tools of the Responses API"
-
-PLACES: tuple[Place, ...] = (
-    Place("previous_response_id", "OpenAI API reference, Responses"),
-    Place("container", "Anthropic API reference, Messages: container"),
-    Place("container.id", "Anthropic API reference, Messages: container"),
-    Place("container_id", _TOOLS),
-    Place("cachedContent", "Google, generateContent: cachedContent"),
-    Place("cached_content", "LiteLLM, Context caching"),
-    Place("extra_body.google.cached_content", "Google, OpenAI compatibility: extra_body"),
-    Place("extra_body.google.cachedContent", "Google, OpenAI compatibility: extra_body"),
-    Place("tools[].container", _TOOLS),
-    Place("tools[].container_id", _TOOLS),
-    Place("tools[].container.file_ids[]", _TOOLS),
-    Place("tools[].vector_store_ids[]", _TOOLS),
-    Place(_MESSAGES + "audio.id", "OpenAI API reference, Chat: assistant message"),
-    Place(_MESSAGES + "content[].file.file_id", "OpenAI API reference, Chat: file content part"),
-    Place(_MESSAGES + "content[].file_id", "Mistral API reference, Chat: FileChunk"),
-    Place(
-        _MESSAGES + "reasoning_details[].data",
-        _OPENROUTER,
-        taken=_MESSAGES + "reasoning_details[]",
-        kinds=_ENCRYPTED,
-    ),
-    Place(
-        _MESSAGES + "reasoning_details[].signature",
-        _OPENROUTER,
-        taken=_MESSAGES + "reasoning_details[]",
-    ),
-    Place(
-        _MESSAGES + "thinking_blocks[].signature",
-        _LITELLM,
-        taken=_MESSAGES + "thinking_blocks[]",
-    ),
-    Place(_MESSAGES + "thinking_blocks[].data", _LITELLM, taken=_MESSAGES + "thinking_blocks[]"),
-    Place(
-        _MESSAGES + "content[].signature",
-        "Anthropic API reference, Messages: thinking blocks",
-        taken=_MESSAGES + "content[]",
-        kinds=_THINKING,
-    ),
-    Place(
-        _MESSAGES + "content[].data",
-        "Anthropic API reference, Messages: redacted thinking",
-        taken=_MESSAGES + "content[]",
-        kinds=_THINKING,
-    ),
-    Place(
-        _MESSAGES + "reasoning_content[].signature",
-        "Anthropic's thinking blocks under the name that others give reasoning",
-        taken=_MESSAGES + "reasoning_content[]",
-    ),
-    Place(
-        _MESSAGES + "reasoning_opaque",
-        "GitHub Copilot's chat completions",
-        taken=_MESSAGES + "reasoning_opaque",
-    ),
-    Place(
-        _MESSAGES + "extra_content.google.thought_signature",
-        _GOOGLE,
-        taken=_MESSAGES + "extra_content.google.thought_signature",
-    ),
-    Place(
-        _MESSAGES + "tool_calls[].extra_content.google.thought_signature",
-        _GOOGLE,
-        taken=_MESSAGES + "tool_calls[].extra_content.google.thought_signature",
-    ),
-)
-
-_ANSWER_PLACES = (Place("container.id", "Anthropic API reference, Messages: container"),)
-"""Besides those of a message."""
-
-NO_STATE = frozenset({"skip_thought_signature_validator", "context_engineering_is_the_way_to_go"})
-"""What Google documents to be sent in the place of a thought signature that there is none of."""
+_Steps = tuple[tuple[str, ...], ...]
+"""The spellings of each field on the way, or what stands for the items of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,68 +47,127 @@ class _Walk:
     """A place made ready for walking."""
 
     place: Place
-    steps: tuple[str, ...]
+    steps: _Steps
     """From the body or the message on."""
     taken_after: int
     """The number of steps that lead to what is left out."""
+    of_holder: bool
+    """Whether `place.kinds` are those of the message itself: no list is on the way."""
 
     @property
     def name(self) -> str:
         """What is left out, as `x-signalbox-dropped` names it."""
-        return self.place.taken.replace(_EACH, "")
+        return self.place.named or self.place.taken.replace(EACH, "").replace(EACH_OR_ONE, "")
+
+    def begins_in(self, holder: Any) -> bool:
+        return not self.of_holder or _is_of(holder, self.place.kinds)
 
 
-def _steps(path: str) -> tuple[str, ...]:
-    return tuple(path.replace(_EACH, f".{_EACH}").split(".")) if path else ()
+_Walks = Mapping[str, tuple[_Walk, ...]]
+"""By the first field on the way."""
 
 
-def _walks(places: tuple[Place, ...]) -> dict[str, tuple[_Walk, ...]]:
-    """By the first field on the way."""
+def _steps(path: str, *, twice: bool = False) -> _Steps:
+    """`twice`: the fields have two spellings."""
+    for mark in (EACH, EACH_OR_ONE):
+        path = path.replace(mark, f".{mark}")
+    names = path.split(".") if path else []
+    return tuple(tuple(dict.fromkeys((name, snake(name) if twice else name))) for name in names)
+
+
+def _walks(places: Iterable[Place], prefix: str = "", *, twice: bool = False) -> _Walks:
     walks: dict[str, tuple[_Walk, ...]] = {}
     for place in places:
-        path = place.path.removeprefix(_MESSAGES)
-        taken = _steps(place.taken.removeprefix(_MESSAGES))
-        first, *_ = steps = _steps(path)
-        walks[first] = (*walks.get(first, ()), _Walk(place, steps, len(taken)))
+        steps = _steps(place.path.removeprefix(prefix), twice=twice)
+        taken = place.taken
+        rest = "" if prefix and taken + "." == prefix else taken.removeprefix(prefix)
+        in_list = any(step[0] in (EACH, EACH_OR_ONE) for step in steps)
+        walk = _Walk(place, steps, len(_steps(rest)), of_holder=not in_list)
+        for name in steps[0]:
+            walks[name] = (*walks.get(name, ()), walk)
     return walks
 
 
-_OF_BODY = _walks(tuple(p for p in PLACES if not p.path.startswith(_MESSAGES)))
-_OF_MESSAGE = _walks(tuple(p for p in PLACES if p.path.startswith(_MESSAGES)))
-_OF_ANSWER = _walks(_ANSWER_PLACES)
-_REASONING = tuple(walk for walks in _OF_MESSAGE.values() for walk in walks if walk.place.taken)
-_RARE = frozenset(_OF_MESSAGE) - {"content", "tool_calls"}
-"""Fields that an ordinary message does not have."""
+class _Map:
+    """The walks of one dialect's table."""
+
+    def __init__(self, table: StateTable) -> None:
+        prefix = f"{table.messages}{EACH}."
+        self.messages = table.messages
+        self.content, self.silent = table.content, table.silent
+        twice = table.spelled_twice
+        of_message = [place for place in table.places if place.path.startswith(prefix)]
+        of_body = [place for place in table.places if place not in of_message]
+        self.of_body = _walks(of_body, twice=twice)
+        self.of_message = _walks(of_message, prefix, twice=twice)
+        self.of_answer = _walks(table.answers)
+        self.reasoning = tuple(
+            walk for walks in self.of_message.values() for walk in walks if walk.place.taken
+        )
+        self.ids_go = table.ids_go_with_reasoning
+        self._local = [kind for place in table.places if place.local for kind in place.kinds]
+        self.rare = frozenset(self.of_message) - {"content", "tool_calls"}
+        """Fields that an ordinary message does not have."""
+
+    def messages_of(self, body: Body) -> list[Any]:
+        """None where the dialect's field holds something else, such as a text."""
+        messages = body.get(self.messages)
+        return messages if isinstance(messages, list) else []
+
+    def ids_in(self, messages: list[Any]) -> frozenset[str]:
+        """Of messages that are there themselves."""
+        if not self._local:
+            return frozenset()
+        there = (m for m in messages if isinstance(m, dict) and m.get("type") not in self._local)
+        ids = (message.get("id") for message in there)
+        return frozenset(each for each in ids if isinstance(each, str))
+
+
+_MAPS = {dialect: _Map(table) for dialect, table in TABLES.items()}
+_CHAT = _MAPS[Dialect.CHAT]
 
 
 # ── requests ──────────────────────────────────────────────────────────────────────────────────
 
 
-def references(body: Body) -> tuple[StateReference, ...]:
-    """What the body of a valid chat request refers to, in the order of its messages."""
-    found = list(_references(_OF_BODY, body, ""))
-    for index, message in enumerate(body["messages"]):
-        if _may_refer(message):
-            found += _references(_OF_MESSAGE, message, f"messages[{index}].")
+def references(body: Body, dialect: Dialect = Dialect.CHAT) -> tuple[StateReference, ...]:
+    """What the body of a valid request of this dialect refers to, in the order of its messages."""
+    map_ = _MAPS.get(dialect)
+    if map_ is None:
+        return ()
+    found = list(_references(map_.of_body, body, ""))
+    messages = map_.messages_of(body)
+    here = map_.ids_in(messages)
+    for index, message in enumerate(messages):
+        if _may_refer(message, map_):
+            found += _references(map_.of_message, message, f"{map_.messages}[{index}].", here)
     return tuple(found)
 
 
 def without_reasoning(
-    body: Body, kept: Callable[[str], bool] = lambda value: False
+    body: Body,
+    kept: Callable[[str], bool] = lambda value: False,
+    dialect: Dialect = Dialect.CHAT,
 ) -> tuple[Body, tuple[str, ...]]:
     """A body without the encrypted reasoning whose value is not `kept`, and what was left out.
 
     `body` stays as it is. What is left out goes with all that makes no sense without it: a signed
     text of reasoning with its signature.
     """
+    map_ = _MAPS.get(dialect)
+    if map_ is None:
+        return body, ()
     dropped: dict[str, None] = {}
-    messages = [
-        _stripped(message, kept, dropped) if _may_refer(message) else message
-        for message in body["messages"]
-    ]
+    stripped = (
+        _stripped(message, kept, dropped, map_) if _may_refer(message, map_) else message
+        for message in map_.messages_of(body)
+    )
+    messages = [message for message in stripped if message is not _GONE]
     if not dropped:
         return body, ()
-    return {**body, "messages": messages}, tuple(dropped)
+    if map_.ids_go:
+        messages = [_without_id(message, map_.ids_go) for message in messages]
+    return {**body, map_.messages: messages}, tuple(dropped)
 
 
 def request_for(request: Request, ours: Origin) -> tuple[Request, tuple[str, ...]]:
@@ -204,44 +175,69 @@ def request_for(request: Request, ours: Origin) -> tuple[Request, tuple[str, ...
     origins = request.reasoning_origins
     if not origins:
         return request, ()
-    body, dropped = without_reasoning(request.body, lambda value: origins.get(value, ours) == ours)
+    body, dropped = without_reasoning(
+        request.body, lambda value: origins.get(value, ours) == ours, request.door
+    )
     return replace(request, body=body), dropped
 
 
-def _may_refer(message: Mapping[str, Any]) -> bool:
+def _may_refer(message: Any, map_: _Map) -> bool:
     """Cheaply; false for the messages that most requests consist of."""
-    return (
-        not _RARE.isdisjoint(message)
+    return isinstance(message, dict) and (
+        not map_.rare.isdisjoint(message)
         or isinstance(message.get("content"), list)
         or bool(message.get("tool_calls"))
     )
 
 
+def _without_id(message: Any, kinds: tuple[str, ...]) -> Any:
+    if not isinstance(message, dict) or message.get("type", kinds[0]) not in kinds:
+        return message
+    return {name: value for name, value in message.items() if name != "id"}
+
+
 def _references(
-    walks: Mapping[str, tuple[_Walk, ...]], holder: Mapping[str, Any], prefix: str
+    walks: _Walks, holder: Mapping[str, Any], prefix: str, here: frozenset[str] = frozenset()
 ) -> Iterator[StateReference]:
+    """`here`: the ids that local places may name."""
     for name in holder:
         for walk in walks.get(name, ()):
             place = walk.place
-            for path, value in _values(holder, walk.steps, place.kinds):
-                yield StateReference(prefix + path, value, place.strippable)
+            if not walk.begins_in(holder):
+                continue
+            steps = ((name,), *walk.steps[1:])
+            for path, value in _values(holder, steps, place.kinds):
+                if _refers(place, value, here):
+                    yield StateReference(prefix + path, value, place.strippable)
+
+
+def _refers(place: Place, value: str, here: frozenset[str]) -> bool:
+    if place.begins and not value.startswith(place.begins):
+        return False
+    return not (place.local and value in here)
 
 
 def _values(
-    value: Any, steps: tuple[str, ...], kinds: tuple[str, ...], path: str = ""
+    value: Any, steps: _Steps, kinds: tuple[str, ...], path: str = ""
 ) -> Iterator[tuple[str, str]]:
     """(path, string) for every reference that the steps lead to."""
     if not steps:
         if isinstance(value, str) and value and value not in NO_STATE:
             yield path, value
         return
-    step, rest = steps[0], steps[1:]
-    if step == _EACH:
-        for index, item in enumerate(value if isinstance(value, list) else ()):
-            if _is_of(item, kinds):
-                yield from _values(item, rest, kinds, f"{path}[{index}]")
-    elif isinstance(value, dict) and step in value:
-        yield from _values(value[step], rest, kinds, f"{path}.{step}" if path else step)
+    names, rest = steps[0], steps[1:]
+    if names[0] in (EACH, EACH_OR_ONE):
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                if _is_of(item, kinds):
+                    yield from _values(item, rest, kinds, f"{path}[{index}]")
+        elif names[0] == EACH_OR_ONE and _is_of(value, kinds):
+            yield from _values(value, rest, kinds, path)
+    elif isinstance(value, dict):
+        for name in names:
+            if name in value:
+                inner = f"{path}.{name}" if path else name
+                yield from _values(value[name], rest, kinds, inner)
 
 
 def _is_of(item: Any, kinds: tuple[str, ...]) -> bool:
@@ -256,57 +252,100 @@ _GONE: Final = _Gone()
 
 
 def _stripped(
-    message: Mapping[str, Any], kept: Callable[[str], bool], dropped: dict[str, None]
-) -> Mapping[str, Any]:
-    """`dropped` gains the names of what is left out."""
-    for walk in _REASONING:
+    message: Any, kept: Callable[[str], bool], dropped: dict[str, None], map_: _Map
+) -> Any:
+    """The message, or `_GONE`; `dropped` gains the names of what is left out."""
+    before = message
+    for walk in map_.reasoning:
+        if not walk.begins_in(message):
+            continue
         pruned = _pruned(message, walk.steps, walk, kept)
         if pruned is not message:
             dropped[walk.name] = None
             message = pruned
-    return message
+        if message is _GONE:
+            return message
+    if message is before:
+        return message
+    return _without_content(message, before, map_)
 
 
-def _pruned(value: Any, steps: tuple[str, ...], walk: _Walk, kept: Callable[[str], bool]) -> Any:
+def _without_content(message: Any, before: Any, map_: _Map) -> Any:
+    """What becomes of a message all of whose content may be gone."""
+    if map_.content is None:
+        # Chat completions: the field has to be there, and may be empty.
+        missing = "content" in before and "content" not in message
+        return {**message, "content": ""} if missing else message
+    content = message.get(map_.content)
+    if isinstance(content, list) and map_.silent:
+        said = [item for item in content if not _is_silent(item, map_.silent)]
+        message = {**message, map_.content: said} if said else {}
+    return message if map_.content in message else _GONE
+
+
+def _is_silent(item: Any, fields: frozenset[str]) -> bool:
+    return isinstance(item, dict) and item.get("text", "") == "" and item.keys() <= fields
+
+
+def _pruned(value: Any, steps: _Steps, walk: _Walk, kept: Callable[[str], bool]) -> Any:
     """`value` itself where nothing is left out, `_GONE` where nothing is left of it."""
     kinds = walk.place.kinds
     if len(walk.steps) - len(steps) == walk.taken_after:
         values = _values(value, steps, kinds)
         return value if all(kept(each) for _, each in values) else _GONE
-    step, rest = steps[0], steps[1:]
-    if step == _EACH:
-        if not isinstance(value, list):
-            return value
-        items = [_pruned(item, rest, walk, kept) if _is_of(item, kinds) else item for item in value]
-        if all(new is old for new, old in zip(items, value, strict=True)):
-            return value
-        return [item for item in items if item is not _GONE]
-    if not isinstance(value, dict) or step not in value:
+    names, rest = steps[0], steps[1:]
+    if names[0] in (EACH, EACH_OR_ONE):
+        if isinstance(value, list):
+            return _pruned_items(value, rest, walk, kept)
+        return _pruned(value, rest, walk, kept) if names[0] == EACH_OR_ONE else value
+    for name in names if isinstance(value, dict) else ():
+        if value is not _GONE and name in value:
+            value = _pruned_field(value, name, rest, walk, kept)
+    return value
+
+
+def _pruned_items(
+    items: list[Any], steps: _Steps, walk: _Walk, kept: Callable[[str], bool]
+) -> list[Any]:
+    kinds = walk.place.kinds
+    pruned = [_pruned(it, steps, walk, kept) if _is_of(it, kinds) else it for it in items]
+    if all(new is old for new, old in zip(pruned, items, strict=True)):
+        return items
+    return [item for item in pruned if item is not _GONE]
+
+
+def _pruned_field(
+    value: dict[str, Any], name: str, steps: _Steps, walk: _Walk, kept: Callable[[str], bool]
+) -> Any:
+    inner = _pruned(value[name], steps, walk, kept)
+    if inner is value[name]:
         return value
-    inner = _pruned(value[step], rest, walk, kept)
-    if inner is value[step]:
-        return value
-    if step == "content":
-        return {**value, step: inner or ""}
     if inner is not _GONE and inner:
-        return {**value, step: inner}
-    return {name: each for name, each in value.items() if name != step} or _GONE
+        return {**value, name: inner}
+    return {other: each for other, each in value.items() if other != name} or _GONE
 
 
 # ── answers ───────────────────────────────────────────────────────────────────────────────────
 
 
-def made(answer: Body) -> tuple[str, ...]:
-    """The references that an answer, or a chunk of one, gives out. Each is whole in one chunk.
+def made(answer: Body, dialect: Dialect = Dialect.CHAT) -> tuple[str, ...]:
+    """The references that an answer, or an event of one, gives out. Each is whole in one event.
 
     A stored answer's own id is not among them: whether it is stored is the request's matter.
     """
-    found = [reference.value for reference in _references(_OF_ANSWER, answer, "")]
+    map_ = _MAPS[dialect]
+    found = [reference.value for reference in _references(map_.of_answer, answer, "")]
+    if dialect is Dialect.CHAT:
+        found += _made_by_choices(answer)
+    return tuple(dict.fromkeys(found))
+
+
+def _made_by_choices(answer: Body) -> Iterator[str]:
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if not isinstance(choice, dict):
             continue
         for message in (choice.get("message"), choice.get("delta")):
-            if isinstance(message, dict) and _may_refer(message):
-                found += [each.value for each in _references(_OF_MESSAGE, message, "")]
-    return tuple(dict.fromkeys(found))
+            if isinstance(message, dict) and _may_refer(message, _CHAT):
+                for each in _references(_CHAT.of_message, message, ""):
+                    yield each.value

@@ -12,18 +12,18 @@ from pathlib import Path
 from signalbox import __version__
 from signalbox.adapters.models import ModelTable
 from signalbox.config import DEMO_PROVIDER, ProviderSettings, Settings
-from signalbox.config_providers import KNOWN_PROVIDERS, SPOKEN_APIS
 from signalbox.types import ModelPlan
 
 EXAMPLES = {
     "openai": "gpt-4o-mini",
+    "anthropic": "claude-haiku-4-5",
+    "google": "gemini-2.5-flash-lite",
     "mistral": "mistral-small-latest",
     "groq": "llama-3.1-8b-instant",
     "deepseek": "deepseek-chat",
 }
 """A small model of each provider that most keys may call, for the lines to paste."""
 
-ONLY_SPOKEN = f"this version speaks no other wire format than that of {', '.join(SPOKEN_APIS)}"
 TERMINAL_COLUMNS = 100
 
 
@@ -60,9 +60,6 @@ class Banner:
     def _providers(self) -> list[str]:
         usable = [p for p in self.settings.providers.values() if p.usable]
         lines = [f"Provider      {_described(provider)}" for provider in usable]
-        idle = ", ".join(unspoken_keys(self.settings))
-        if idle:
-            lines.append(f"Found, unused {idle}: {ONLY_SPOKEN}")
         return lines + _wrapped("Keys not set  ", ", ".join(enabling_variables(self.settings)))
 
     def _keys(self) -> list[str]:
@@ -141,10 +138,7 @@ class Banner:
 
 def nothing_to_call(settings: Settings) -> str:
     """Why a gateway of this configuration could answer nobody, and what would change that."""
-    idle = unspoken_keys(settings)
     lines = ["no provider can be called, so no request could be answered."]
-    if idle:
-        lines.append(f"Found {', '.join(idle)}, but {ONLY_SPOKEN}.")
     variables = enabling_variables(settings)
     if variables:
         lines += _wrapped("Set the key of a provider: ", ", ".join(variables))
@@ -152,15 +146,6 @@ def nothing_to_call(settings: Settings) -> str:
         lines.append("Give a provider of the configuration a key.")
     lines.append("Or try it without any key: `signalbox serve --demo` answers from a simulator.")
     return "\n".join(lines)
-
-
-def unspoken_keys(settings: Settings) -> list[str]:
-    """Key variables that are set, of providers whose wire format this version does not speak."""
-    return [
-        key.variable
-        for key in settings.found_keys
-        if key.found and not key.usable and KNOWN_PROVIDERS[key.provider].api not in SPOKEN_APIS
-    ]
 
 
 def enabling_variables(settings: Settings) -> list[str]:
@@ -171,7 +156,7 @@ def enabling_variables(settings: Settings) -> list[str]:
 def _described(provider: ProviderSettings) -> str:
     if provider.name == DEMO_PROVIDER:
         return f"{provider.name} at {provider.base_url}: its answers are made up"
-    keys = [key for key in provider.keys if key.secret is not None]
+    keys = [key for key in provider.keys if key.needed]
     count = {0: "no key needed", 1: "1 key"}.get(len(keys), f"{len(keys)} keys")
     return f"{provider.name} at {provider.base_url}, {count}"
 

@@ -48,7 +48,7 @@ def check(config: Path | None, data_dir: Path) -> None:
 def _show_providers(settings: Settings) -> None:
     rows = []
     for provider in settings.providers.values():
-        labels = [key.label if key.secret else "none needed" for key in provider.keys]
+        labels = [key.label if key.needed else "none needed" for key in provider.keys]
         keys = ", ".join(labels) or "none set"
         rows.append((provider.name, provider.api, provider.base_url, keys))
     table(("provider", "api", "base URL", "keys"), rows)

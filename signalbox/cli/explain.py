@@ -45,6 +45,7 @@ OFFLINE = (
 @click.argument("file")
 @click.option("--gateway", metavar="URL", help="A running gateway, to be asked how things are.")
 @click.option("--key", help=f"The gateway key for --gateway; otherwise ${KEY_VARIABLE}.")
+@click.option("--door", metavar="PATH", help="Whose request it is; otherwise /v1/chat/completions.")
 @click.option("--random", "number", help="The number in [0, 1) to draw with; otherwise any.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: the answer of /v1/explain.")
 @configured
@@ -52,18 +53,23 @@ def explain(
     file: str,
     gateway: str | None,
     key: str | None,
+    door: str | None,
     number: str | None,
     as_json: bool,
     config: Path | None,
 ) -> None:
     """Shows what the chat completion request in FILE (- for standard input) would do.
 
+    With --door /v1/messages it is a request of that API, with
+    --door /v1beta/models/MODEL:generateContent one of that.
+
     Which routes it would try, in which order, why and at what price, and which it would not.
     Nothing is sent to any provider. Exit code 1: the gateway cannot be asked; 2: the request or the
     configuration is wrong.
     """
     data = _read(file)
-    query = "" if number is None else urlencode({"random": number})
+    wishes = {"random": number, "door": door}
+    query = urlencode({name: wish for name, wish in wishes.items() if wish is not None})
     try:
         if gateway is None:
             answer = _offline(config, data, query)

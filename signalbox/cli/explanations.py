@@ -11,14 +11,16 @@ import trio
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.services import Surveyor
+from signalbox.adapters.doors import door_of
 from signalbox.adapters.models import ModelTable
 from signalbox.app import surveyor_at_rest
 from signalbox.cli.common import new_id, unix_now
 from signalbox.config import Settings
 from signalbox.errors import SignalboxError
 from signalbox.http.asgi import RequestError
-from signalbox.http.explain_api import ExplainAnswer, explained, random_of
+from signalbox.http.explain_api import ExplainAnswer, explained, place_of, random_of
 from signalbox.http.intake import Intake, take_in
+from signalbox.http.paths import Endpoint, Place
 from signalbox.types import Secret
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -43,7 +45,9 @@ def explain_offline(
 ) -> ExplainAnswer:
     """As a gateway that has just started and was called by nobody. Raises `NotExplained`."""
     try:
+        place = place_of(query, Place(Endpoint.ASK))
         intake = take_in(
+            door_of(place.dialect, place.flavour),
             data,
             {},
             ANYONE,
@@ -52,6 +56,8 @@ def explain_offline(
             config_version=settings.version,
             request_id=new_id(),
             received_at=unix_now(),
+            target=place.target,
+            flavour=place.flavour,
         )
         number = random_of(query, otherwise=Random().random())
     except RequestError as refused:

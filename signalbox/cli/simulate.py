@@ -55,7 +55,7 @@ def simulate(
     scenario: Path | None,
     until_stdin_closes: bool,
 ) -> None:
-    """A provider that you can break: OpenAI's chat completions over real HTTP."""
+    """A provider that you can break: OpenAI's, Anthropic's and Gemini's APIs over real HTTP."""
     try:
         settings = SimulatorSettings(
             host=host,

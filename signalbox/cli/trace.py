@@ -42,11 +42,14 @@ def _lines(trace: TraceRecord) -> list[str]:
     ]
     if trace.error_code is not None:
         lines.append(f"{trace.error_code}: {trace.error_message}")
-    return [*lines, "", *(_event_line(event) for event in trace.events if event.kind == "event")]
+    return [*lines, "", *(_event_line(event) for event in trace.events if event.kind != "fact")]
 
 
 def _event_line(event: TraceEvent) -> str:
     data = event.data
+    if event.kind == "note":
+        told = f"attempt {data['attempt']}: {', '.join(data['fields'])}"
+        return f"{event.at * 1000:9.1f} ms  {event.name:20} {told}"
     steps = f"{data['source']} → {data['target']}"
     more = [data[name] for name in ("provider", "reason") if data.get(name)]
     return "  ".join([f"{event.at * 1000:9.1f} ms  {event.name:20} {steps:26}", *more]).rstrip()

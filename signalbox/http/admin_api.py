@@ -17,7 +17,7 @@ from signalbox.actors.readiness import Readiness
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.errors import StoreUnavailable
 from signalbox.http import auth
-from signalbox.http.paths import find_door
+from signalbox.http.paths import find_place
 from signalbox.ids import is_uuid7
 from signalbox.machines.diagram import MACHINES, render
 from signalbox.persistence.stores import Store
@@ -151,7 +151,7 @@ def is_admin(access: auth.AdminAccess) -> bool:
 
 def not_there() -> tuple[Response, int]:
     path = (request if has_request_context() else websocket).path
-    code = "not_found" if find_door(path.encode()) is None else "unsupported_endpoint"
+    code = "not_found" if find_place(path.encode()) is None else "unsupported_endpoint"
     return problem(404, code, f"There is nothing at {path}.")
 
 

@@ -9,9 +9,9 @@ import trio
 from quart_trio import QuartTrio
 
 from signalbox.http.asgi import Message, Outgoing, Receive, Scope, Send
-from signalbox.http.paths import Door, find_door
+from signalbox.http.paths import Place, find_place
 
-DoorsApp = Callable[[Scope, Receive, Send, Door], Awaitable[None]]
+DoorsApp = Callable[[Scope, Receive, Send, Place], Awaitable[None]]
 
 _ORIGIN = re.compile("^https?://[^/]*", re.IGNORECASE)
 """Proxies may send it in front of a path (RFC 9112, section 3.2.2)."""
@@ -28,9 +28,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
-            door = find_door(_ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
-            if door is not None:
-                await self._doors(scope, receive, send, door)
+            place = find_place(_ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
+            if place is not None:
+                await self._doors(scope, receive, send, place)
                 return
         if "path" in scope:
             path = _SLASHES.sub("/", _ORIGIN.sub("", scope["path"]))

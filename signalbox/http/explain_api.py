@@ -1,4 +1,8 @@
-"""`POST /v1/explain`: what a chat completion request would do, told without doing it.
+"""`POST /v1/explain`: what a request to a model would do, told without doing it.
+
+The body is a chat completion's, or that of the door whose path `?door=` names, as in
+`?door=/v1/messages` and `?door=/v1beta/models/MODEL:generateContent`. Mistakes are told in OpenAI's
+words, whatever the door.
 
 The answer is an `ExplainAnswer` as JSON. Money is US dollars, as plain decimals in strings. Times
 are seconds from now (`…_in`) or before it (`…_ago`). What is unknown is null.
@@ -10,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from signalbox.actors.services import Surveyor
-from signalbox.adapters.openai_parameters import check
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake
+from signalbox.http.paths import Endpoint, Place, find_place
 from signalbox.machines.decisions import refusal
 from signalbox.machines.explaining import Considered, ModelExplained, explain, models_of
 from signalbox.machines.facts import Percentiles, RouteHealth, RoutesSurveyed
@@ -165,6 +169,18 @@ def random_of(query: str, otherwise: float) -> float:
     return number
 
 
+def place_of(query: str, otherwise: Place) -> Place:
+    """The door that `?door=` names by its path. Raises `RequestError` (400)."""
+    given = parse_qs(query, keep_blank_values=True).get("door")
+    if given is None:
+        return otherwise
+    place = find_place(quote(given[-1]).encode())
+    if place is None or place.endpoint is not Endpoint.ASK:
+        message = f"door is {given[-1][:80]!r}, expected a path for requests, like /v1/messages"
+        raise RequestError(refusal("invalid_value", message, "door"))
+    return place
+
+
 async def explained(
     surveyor: Surveyor, intake: Intake, *, at: float, unix_time: float, random: float
 ) -> ExplainAnswer:
@@ -183,8 +199,8 @@ async def explained(
                 strategy=each.strategy,
                 strategy_source=each.strategy_source,
                 retry=plan.retry_policy(each.plan),
-                ranked=tuple(_route(request, route, at) for route in each.ranked),
-                excluded=tuple(_route(request, route, at) for route in each.excluded),
+                ranked=tuple(_route(surveyor, request, route, at) for route in each.ranked),
+                excluded=tuple(_route(surveyor, request, route, at) for route in each.excluded),
                 skipped=each.skipped or None,
             )
             for each in models
@@ -210,10 +226,11 @@ async def explained(
     )
 
 
-def _route(request: Request, considered: Considered, at: float) -> RouteShown:
+def _route(surveyor: Surveyor, request: Request, considered: Considered, at: float) -> RouteShown:
     candidate, exclusion = considered.candidate, considered.exclusion
     route, headroom = candidate.route, candidate.headroom
-    hints = check(request.body, route.provider).dropped
+    endpoint = surveyor.endpoint(request, route)
+    hints = endpoint.adapter.dropped(request, route) if endpoint else ()
     available_at = exclusion.available_at if exclusion else headroom.available_at
     return RouteShown(
         route=route.id,

@@ -1,4 +1,4 @@
-"""From the bytes of a chat completion request to a `Request` and its `RequestPlan`.
+"""From the bytes of a request to a model to a `Request` and its `RequestPlan`.
 
 Everything that a client can get wrong is found here, before anything is reserved or sent, and is
 told with the field's name. Raises `RequestError`.
@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from signalbox.actors.key_ring import GatewayKey
+from signalbox.adapters.door import NO_TARGET, BadRequest, Door, Target
 from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
-from signalbox.adapters.openai_body import BadRequest, read_chat_body
 from signalbox.adapters.openai_parameters import OPENROUTER
+from signalbox.adapters.registry import EMBEDDINGS
 from signalbox.config import STRATEGY_SUFFIXES, Settings
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError, header_text
@@ -24,7 +25,9 @@ from signalbox.http.extensions import HEADER, parse_extra
 from signalbox.machines.decisions import refusal
 from signalbox.machines.plan import RequestPlan
 from signalbox.types import (
+    Dialect,
     Extra,
+    Flavour,
     Midstream,
     ModelPlan,
     ProviderPreferences,
@@ -33,13 +36,11 @@ from signalbox.types import (
     Timeouts,
 )
 
-DOOR = "openai.chat"
 BYTES_PER_TOKEN = 4
 """The likely prompt size is the body's bytes over this: English text, with JSON around it."""
 USUAL_ANSWER_TOKENS = 512
 """The likely answer where the client set no ceiling."""
-FORWARDED_HEADERS = ("openai-beta",)
-"""The only client headers that go to a provider of OpenAI's dialect."""
+NO_OTHER_MODEL = "embeddings have no fallback models: vectors of different models do not mix"
 LONGEST_LABEL = 256
 SDK_MARGIN = 1.0
 """Seconds by which our answer comes before the SDK's own timeout, a tenth of it at most."""
@@ -56,6 +57,7 @@ class Intake:
 
 
 def take_in(
+    door: Door,
     data: bytes,
     headers: Mapping[str, str],
     key: GatewayKey,
@@ -65,43 +67,60 @@ def take_in(
     config_version: str,
     request_id: str,
     received_at: float,
+    target: Target = NO_TARGET,
+    flavour: Flavour = Flavour.PLAIN,
 ) -> Intake:
     """`headers` by lower-case name; `received_at` is Unix time in seconds."""
     try:
-        body = read_chat_body(data)
+        body = door.read_body(data, target)
+        outline = door.outline(body, target)
         recorded_body = without_callers_keys(data, body)
-        extra = parse_extra(body.pop("extra", None), headers.get(HEADER), body)
-        conversation = conversation_digest(key.id, body, headers)
-        chain = _resolve_chain(models, key, body, extra)
+        routing_fields = body if door.takes_routing_fields else {}
+        extra = parse_extra(body.pop("extra", None), headers.get(HEADER), routing_fields)
+        conversation = conversation_digest(key.id, routing_fields, outline, headers)
+        embeds = door.dialect in EMBEDDINGS
+        if embeds and extra.fallback_models:
+            raise BadRequest(_fallbacks_field(routing_fields, extra), NO_OTHER_MODEL)
+        chain = _resolve_chain(models, key, outline.model, routing_fields, extra)
+        if embeds:
+            chain = ModelChain(chain.models[:1])
         byok = keys_by_provider(extra.byok, chain.models[0], settings.providers)
     except BadRequest as error:
         raise RequestError(refusal("invalid_value", str(error), error.param)) from None
     except BadExtension as error:
         raise RequestError(error.error) from None
     requested = chain.models[0]
-    _refuse_foreign_features(body, chain.models)
-    _take_out_own_words(body)
+    if door.takes_routing_fields:
+        _refuse_foreign_features(outline.model, body, chain.models)
+        _take_out_own_words(body)
     timeouts = requested.timeouts or settings.timeouts
-    stream = body.get("stream") is True
+    stream = outline.stream
     tightened = _tighten(timeouts, extra, _sdk_patience(headers, stream=stream))
     request = Request(
         id=request_id,
         received_at=received_at,
-        door=DOOR,
-        body={**requested.default_params, **body},
-        model=body["model"],
+        door=door.dialect,
+        body={**requested.default_params, **body} if door.dialect is Dialect.CHAT else body,
+        model=outline.model,
         stream=stream,
-        include_usage=_includes_usage(body),
+        include_usage=outline.include_usage,
         extra=extra,
         key_id=key.id,
         key_name=key.name,
-        forward_headers=tuple((n, headers[n]) for n in FORWARDED_HEADERS if n in headers),
-        user=body.get("user"),
+        forward_headers=tuple((n, headers[n]) for n in door.forwarded_headers if n in headers),
+        user=outline.user,
         labels=_labels(headers),
         prompt_tokens=-(-len(data) // BYTES_PER_TOKEN),
-        output_tokens=_likely_answer(body),
+        output_tokens=0
+        if embeds
+        else min(outline.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS),
         conversation=conversation if settings.routing.affinity else None,
         byok=byok,
+        choices=outline.choices,
+        begun=outline.begun,
+        stored=outline.stored,
+        flavour=flavour,
+        defaults={} if door.dialect is Dialect.CHAT else requested.default_params,
     )
     plan = RequestPlan(
         models=chain.models,
@@ -109,7 +128,7 @@ def take_in(
         asked_fallbacks=extra.fallback_models,
         context_fallbacks=chain.context_fallbacks,
         content_fallbacks=chain.content_fallbacks,
-        preferences=_preferences(extra, body["model"], requested),
+        preferences=_preferences(extra, outline.model, requested),
         strategy=settings.routing.strategy,
         retry=_retry(settings.retry, extra),
         retry_overridden=extra.retry is not None,
@@ -117,7 +136,7 @@ def take_in(
         timeouts_tightened=tightened != timeouts,
         prompt_tokens=request.prompt_tokens,
         output_tokens=request.output_tokens,
-        midstream=extra.midstream if _can_go_on(request) else Midstream.ERROR,
+        midstream=extra.midstream if stream and outline.plain else Midstream.ERROR,
         hedge=stream and extra.hedge,
         hedge_after=extra.hedge_after if stream else None,
         config_version=config_version,
@@ -127,17 +146,16 @@ def take_in(
 
 
 def _resolve_chain(
-    models: ModelTable, key: GatewayKey, body: Mapping[str, Any], extra: Extra
+    models: ModelTable, key: GatewayKey, name: str, body: Mapping[str, Any], extra: Extra
 ) -> ModelChain:
     """The requested model and what may stand in for it.
 
     A model that the client names must exist and be allowed to this key; one that the configuration
     adds is left out where this key may not call it.
     """
-    name: str = body["model"]
     chain = models.chain(name, extra.fallback_models)
     if isinstance(chain, UnknownModel):
-        _refuse_foreign_features(body, ())
+        _refuse_foreign_features(name, body, ())
         first = isinstance(models.resolve(name), UnknownModel)
         raise RequestError(
             unknown_model(chain, "model" if first else _fallbacks_field(body, extra))
@@ -192,14 +210,15 @@ def _not_allowed(name: str) -> ApiError:
     )
 
 
-def _refuse_foreign_features(body: Mapping[str, Any], chain: tuple[ModelPlan, ...]) -> None:
+def _refuse_foreign_features(
+    name: str, body: Mapping[str, Any], chain: tuple[ModelPlan, ...]
+) -> None:
     """OpenRouter's own features mean something only where OpenRouter takes the whole request.
 
     An empty `chain`: the model is not known.
     """
     if chain and all(route.provider == OPENROUTER for plan in chain for route in plan.routes):
         return
-    name: str = body["model"]
     for found, what in (
         (body.get("plugins") is not None, "plugins"),
         (name.endswith(":online"), "the suffix :online"),
@@ -228,28 +247,6 @@ def _take_out_own_words(body: dict[str, Any]) -> None:
         body.pop(name, None)
     if isinstance(body.get("provider"), str):
         del body["provider"]
-
-
-def _can_go_on(request: Request) -> bool:
-    """Whether another route could go on with the stream after a break: one choice of plain text."""
-    body = request.body
-    return (
-        request.stream
-        and body.get("n") in (None, 1)
-        and body.get("response_format") in (None, {"type": "text"})
-        and body.get("logprobs") is not True
-        and body.get("modalities") in (None, [], ["text"])
-    )
-
-
-def _includes_usage(body: Mapping[str, Any]) -> bool:
-    options = body.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
-def _likely_answer(body: Mapping[str, Any]) -> int:
-    ceiling = body.get("max_completion_tokens") or body.get("max_tokens")
-    return min(ceiling, USUAL_ANSWER_TOKENS) if ceiling else USUAL_ANSWER_TOKENS
 
 
 def _retry(configured: RetryPolicy, extra: Extra) -> RetryPolicy:

@@ -31,7 +31,7 @@ async def pin_to_state(intake: Intake, state: ProviderState) -> Intake:
     Raises `RequestError`: 400 `state_unavailable` naming the field, or 503 where nobody can tell.
     """
     request = intake.request
-    found = references(request.body)
+    found = references(request.body, request.door)
     if not found:
         return intake
     values = dict.fromkeys(reference.value for reference in found)
@@ -45,7 +45,7 @@ async def pin_to_state(intake: Intake, state: ProviderState) -> Intake:
     except StoreUnavailable:
         ids = [reference for reference in found if not reference.strippable]
         if ids and not only_one:
-            raise RequestError(_nobody_can_tell(ids[0])) from None
+            raise RequestError(nobody_can_tell(ids[0].field)) from None
     if only_one:
         found = tuple(reference for reference in found if reference.value in origins)
     return _pinned(intake, found, origins)
@@ -134,12 +134,16 @@ def _unavailable(field: str, message: str) -> ApiError:
 
 
 def _unknown(reference: StateReference) -> ApiError:
-    return _unavailable(
-        reference.field,
+    message = (
         f"{reference.field} refers to state at a provider that is not known here: nothing that was "
         "answered to this API key in the last 30 days gave it out, or the provider's key that made "
-        "it is gone.",
+        "it is gone."
     )
+    if reference.field == "previous_response_id":
+        message += " Send the conversation itself in input."
+    elif reference.field.startswith("input["):
+        message += " Send the item itself, as clients do that ask with store: false."
+    return _unavailable(reference.field, message)
 
 
 def _apart(first: StateReference, other: StateReference, origins: Mapping[str, Origin]) -> ApiError:
@@ -154,12 +158,13 @@ def _apart(first: StateReference, other: StateReference, origins: Mapping[str, O
     )
 
 
-def _nobody_can_tell(reference: StateReference) -> ApiError:
+def nobody_can_tell(field: str) -> ApiError:
+    """The state that `field` refers to is not in memory, and the database is away."""
     return ApiError(
         status=503,
         type="server_error",
         code="shared_state_unavailable",
-        message=f"What {reference.field} refers to cannot be looked up just now.",
-        param=reference.field,
+        message=f"What {field} refers to cannot be looked up just now.",
+        param=field,
         should_retry=True,
     )

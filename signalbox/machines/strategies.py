@@ -55,11 +55,11 @@ def effective_price(candidate: Candidate, load: Load) -> Decimal | None:
 
 def _per_million(candidate: Candidate, prompt: int, output: int) -> Decimal | None:
     price = candidate.route.price
-    if price.input is None or price.output is None:
+    if price.input is None or (price.output is None and output):
         return None
     cached = min(candidate.warm.tokens, prompt) if candidate.warm is not None else 0
     cached_price = price.input if price.cached_read is None else price.cached_read
-    return price.input * (prompt - cached) + cached_price * cached + price.output * output
+    return price.input * (prompt - cached) + cached_price * cached + (price.output or 0) * output
 
 
 def recent_outage(health: RouteHealth, at: float) -> bool:

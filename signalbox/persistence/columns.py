@@ -102,6 +102,9 @@ class Row:
             raise self._corrupt(column, "bytes")
         return value
 
+    def optional_blob(self, column: str) -> bytes | None:
+        return None if self._values[column] is None else self.blob(column)
+
     def seconds(self, column: str) -> float:
         return self.integer(column) / _MICROSECONDS
 

@@ -34,6 +34,12 @@ USAGE_COLUMNS = (
     "completion_tokens",
     "reasoning_tokens",
     "usage_estimated",
+    "cache_write_1h_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+    "audio_output_tokens",
+    "image_output_tokens",
+    "service_tier",
 )
 LEDGER_COLUMNS = (
     "id",
@@ -88,7 +94,7 @@ KEY_COLUMNS = (
     "concurrency",
     "models",
 )
-STATE_COLUMNS = ("digest", "route_id", "key_mark", "expires_at_us")
+STATE_COLUMNS = ("digest", "route_id", "key_mark", "expires_at_us", "state")
 
 Values = tuple[object, ...]
 
@@ -276,6 +282,7 @@ def state_row(record: StateRecord) -> Values:
             storable_text(record.route_id),
             storable_text(record.key_mark),
             microseconds(record.expires_at, "expires_at"),
+            record.state,
         )
     except ValueError as error:
         raise ValueError(f"the state at {record.route_id}: {error}") from None
@@ -288,6 +295,7 @@ def read_state(values: Sequence[object]) -> StateRecord:
         route_id=row.text("route_id"),
         key_mark=row.text("key_mark"),
         expires_at=row.seconds("expires_at_us"),
+        state=row.optional_blob("state"),
     )
 
 
@@ -321,6 +329,12 @@ def _usage_values(usage: Usage) -> Values:
         storable_int(usage.completion, "usage.completion"),
         storable_int(usage.reasoning, "usage.reasoning"),
         usage.estimated,
+        storable_int(usage.cache_write_1h, "usage.cache_write_1h"),
+        storable_int(usage.audio_input, "usage.audio_input"),
+        storable_int(usage.image_input, "usage.image_input"),
+        storable_int(usage.audio_output, "usage.audio_output"),
+        storable_int(usage.image_output, "usage.image_output"),
+        None if usage.service_tier is None else storable_text(usage.service_tier),
     )
 
 
@@ -332,6 +346,12 @@ def _read_usage(row: Row) -> Usage:
         completion=row.optional_integer("completion_tokens"),
         reasoning=row.optional_integer("reasoning_tokens"),
         estimated=row.flag("usage_estimated"),
+        cache_write_1h=row.optional_integer("cache_write_1h_tokens"),
+        audio_input=row.optional_integer("audio_input_tokens"),
+        image_input=row.optional_integer("image_input_tokens"),
+        audio_output=row.optional_integer("audio_output_tokens"),
+        image_output=row.optional_integer("image_output_tokens"),
+        service_tier=row.optional_text("service_tier"),
     )
 
 

@@ -43,6 +43,7 @@ from signalbox.persistence.sqlite_file import (
 )
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
 from signalbox.persistence.threads import READERS
+from signalbox.types import NanoUSD
 
 # One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
 # second, so that a charge never waits long behind it.
@@ -68,7 +69,8 @@ _INSERT_KEY = _insert("gateway_keys", KEY_COLUMNS)
 _INSERT_STATE = (
     _insert("provider_state", STATE_COLUMNS)
     + " ON CONFLICT (digest) DO UPDATE SET route_id = excluded.route_id,"
-    + " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us"
+    + " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us,"
+    + " state = excluded.state"
 )
 _SELECT_CHARGE = _select(LEDGER_COLUMNS, "ledger")
 _SELECT_TRACE = _select(TRACE_COLUMNS, "traces")
@@ -129,6 +131,18 @@ class SqliteStore:
                 _SELECT_CHARGE + " WHERE request_id = ?", (storable_text(request_id),)
             ).fetchone()
         return None if found is None else read_charge(found)
+
+    def spent_by_key(self, key_id: str, since: Sequence[float]) -> tuple[NanoUSD, ...]:
+        times = [microseconds(time, "since") for time in since]
+        sums = ", ".join(
+            "COALESCE(SUM(CASE WHEN at_us >= ? THEN amount_nano_usd END), 0)" for _ in times
+        )
+        with self._reading("sum a key's charges") as reader:
+            found = reader.execute(
+                f"SELECT {sums} FROM ledger WHERE key_id = ?",
+                (*times, storable_text(key_id)),
+            ).fetchone()
+        return tuple(NanoUSD(amount) for amount in found)
 
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
         batch = [(trace_row(t), event_rows(t), payload_rows(t)) for t in traces]

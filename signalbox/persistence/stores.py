@@ -42,7 +42,7 @@ class TraceEvent:
     at: float
     """Seconds since the request was received."""
     kind: str
-    """`fact` or `event`."""
+    """`fact`, `event`, or `note`: what is told of an attempt and decided nothing."""
     name: str
     data: Mapping[str, Any]
 
@@ -120,6 +120,8 @@ class StateRecord:
     key_mark: str
     """Tells the provider's keys apart, whatever their order in the configuration."""
     expires_at: float
+    state: bytes | None = None
+    """What the provider wants back with a tool call; None: it is the client's to keep."""
 
 
 class LedgerStore(Protocol):
@@ -128,6 +130,12 @@ class LedgerStore(Protocol):
         ...
 
     def load_charge(self, request_id: str) -> Charge | None: ...
+
+
+class SpendingStore(Protocol):
+    def spent_by_key(self, key_id: str, since: Sequence[float]) -> tuple[NanoUSD, ...]:
+        """What a gateway key was charged from each of these times on; unknown amounts are none."""
+        ...
 
 
 class TraceStore(Protocol):
@@ -183,7 +191,7 @@ class GatewayKeyStore(Protocol):
         ...
 
 
-class Store(LedgerStore, TraceStore, ProviderStateStore, GatewayKeyStore, Protocol):
+class Store(LedgerStore, SpendingStore, TraceStore, ProviderStateStore, GatewayKeyStore, Protocol):
     """One engine that keeps all of it."""
 
     def ping(self) -> None:

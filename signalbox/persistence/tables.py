@@ -39,7 +39,7 @@ UuidText = Uuid(as_uuid=False).with_variant(String(36), "sqlite")
 """A UUID in its canonical text, which SQLite keeps as it is: both forms sort by time."""
 
 
-def usage_columns() -> list[Column[int] | Column[bool]]:
+def usage_columns() -> list[Column[int] | Column[bool] | Column[str]]:
     """Tokens in disjoint classes; NULL where the provider did not say."""
     return [
         Column("prompt_tokens", BigInteger),
@@ -48,6 +48,12 @@ def usage_columns() -> list[Column[int] | Column[bool]]:
         Column("completion_tokens", BigInteger),
         Column("reasoning_tokens", BigInteger),
         Column("usage_estimated", Boolean, nullable=False),
+        Column("cache_write_1h_tokens", BigInteger),
+        Column("audio_input_tokens", BigInteger),
+        Column("image_input_tokens", BigInteger),
+        Column("audio_output_tokens", BigInteger),
+        Column("image_output_tokens", BigInteger),
+        Column("service_tier", Text),
     ]
 
 
@@ -130,6 +136,7 @@ provider_state = Table(
     Column("route_id", Text, nullable=False),
     Column("key_mark", Text, nullable=False),
     Column("expires_at_us", BigInteger, nullable=False),
+    Column("state", LargeBinary),
     Index(None, "expires_at_us"),
 )
 

@@ -67,6 +67,8 @@ def _steps(events: list[TraceEvent]) -> tuple[RecordedStep, ...]:
         if event.kind == "fact" and event.name in FACTS:
             told.append((event.at, _read(event, FACTS[event.name])))
             moves.append([])
+        elif event.kind == "note":
+            continue
         elif event.kind != "event":
             raise _unreadable(event, f"expected an event, or a fact of {', '.join(FACTS)}")
         elif not moves:

@@ -1,4 +1,5 @@
-"""A provider that can be broken: OpenAI's chat completions over real HTTP, with scripted faults.
+"""A provider that can be broken: OpenAI's, Anthropic's and Gemini's APIs over real HTTP, with
+scripted faults.
 
 `scenario.py` documents the scenario format, `recordings.py` the recorded exchanges.
 """

@@ -8,18 +8,18 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
 
+from signalbox.simulator.prompts import BadRequest, OfferedTool, Prompt
 from signalbox.simulator.scenario import Step
 from signalbox.simulator.schema_example import schema_example
 
 MAX_QUOTE = 200
 """Characters of the user's message that the answer repeats."""
-MAX_CHOICES = 128
-"""OpenAI's own bound of `n`."""
+MAX_CALLS = 8
+"""Tool calls of one answer."""
 CREATED = 1_750_000_000
 """`created` of the first answer (Unix seconds); the next ones count up. Answers are reproducible,
 so no clock is read."""
@@ -32,80 +32,78 @@ _CLOSINGS = (
 )
 
 
-class StreamOptions(Struct, frozen=True):
-    include_usage: bool | None = None
-
-
-class ChatRequest(Struct, frozen=True):
-    """The fields of a chat-completions request that change the simulated answer."""
-
-    model: Annotated[str, Meta(min_length=1)]
-    messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
-    stop: str | list[str] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-
-    @property
-    def include_usage(self) -> bool:
-        return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-    @property
-    def ceiling(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
-
-
-class BadRequest(Exception):
-    """The request is not what the API takes; the message is for the client."""
-
-
-def read_chat_request(body: object) -> ChatRequest:
-    """Raises BadRequest naming the field that is wrong."""
-    try:
-        return msgspec.convert(body, ChatRequest)
-    except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from error
-
-
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     id: str
+    """24 characters, before the prefix that the wire format gives it."""
     name: str
     fragments: tuple[str, ...]
     """The arguments' JSON in pieces."""
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.fragments)
+
+    @property
+    def values(self) -> Any:
+        """The arguments as an object; an empty one where they were cut off."""
+        try:
+            return msgspec.json.decode(self.arguments)
+        except msgspec.DecodeError:
+            return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     tokens: tuple[str, ...]
     """The content in pieces; empty for a tool call."""
-    tool: ToolCall | None
+    tools: tuple[ToolCall, ...]
     finish: str
+    """In OpenAI's words, or as the step says."""
+    reasoning: tuple[str, ...] = ()
+    """In pieces; it comes before everything else."""
+    stop: str | None = None
+    """The stop word that ended it."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.tokens)
 
     @property
     def size(self) -> int:
-        return len(self.tokens) + (len(self.tool.fragments) if self.tool else 0)
+        """Pieces without the reasoning's."""
+        return len(self.tokens) + sum(len(tool.fragments) for tool in self.tools)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer before it is put into a wire format."""
+    """A whole answer before it is put into a wire format. Token counts are disjoint but for
+    `prompt_tokens`, which is all of the prompt."""
 
     id: str
+    """29 characters, before the prefix that the wire format gives it."""
     created: int
     model: str
     fingerprint: str
     choices: tuple[Choice, ...]
     prompt_tokens: int
+    cached_tokens: int = 0
+    """Of the prompt: read from the cache."""
+    cache_write_tokens: int = 0
+    """Of the prompt: written to the cache."""
 
     @property
     def completion_tokens(self) -> int:
+        """What can be seen of the answer."""
         return sum(choice.size for choice in self.choices)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return sum(len(choice.reasoning) for choice in self.choices)
+
+    @property
+    def output_tokens(self) -> int:
+        return self.completion_tokens + self.reasoning_tokens
 
 
 def seeded(seed: int, body: bytes, ordinal: int) -> random.Random:
@@ -123,35 +121,56 @@ def tokenise(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\s?\S{1,4}|\s", text))
 
 
-def compose(request: ChatRequest, step: Step, ordinal: int, rng: random.Random) -> Answer:
+def prompt_tokens(prompt: Prompt) -> int:
+    return 3 + sum(3 + len(tokenise(turn.text)) for turn in prompt.turns)
+
+
+def compose(prompt: Prompt, step: Step, ordinal: int, rng: random.Random) -> Answer:
     """Answers the request as the step says. Raises BadRequest for a tool that is not offered."""
-    tool = None if step.text is not None else _tool_to_call(request)
-    prompt = sum(3 + len(tokenise(_text_of(message))) for message in request.messages)
+    tools = () if step.text is not None else _tools_to_call(prompt)
+    tokens = prompt_tokens(prompt)
+    cached = min(step.cached, tokens)
     return Answer(
-        id=identifier("chatcmpl-", 29, rng),
+        id=identifier("", 29, rng),
         created=CREATED + ordinal,
-        model=request.model,
-        fingerprint="fp_" + hashlib.sha256(request.model.encode()).hexdigest()[:10],
-        choices=tuple(_choice(request, step, tool, rng) for _ in range(request.n or 1)),
-        prompt_tokens=3 + prompt,
+        model=prompt.model,
+        fingerprint="fp_" + hashlib.sha256(prompt.model.encode()).hexdigest()[:10],
+        choices=tuple(_choice(prompt, step, tools, rng) for _ in range(prompt.choices)),
+        prompt_tokens=tokens,
+        cached_tokens=cached,
+        cache_write_tokens=max(tokens - cached - 3, 0) if prompt.writes_cache else 0,
     )
 
 
-def _choice(
-    request: ChatRequest, step: Step, tool: dict[str, Any] | None, rng: random.Random
-) -> Choice:
+def _choice(prompt: Prompt, step: Step, tools: Sequence[OfferedTool], rng: random.Random) -> Choice:
+    reasoning = tokenise(_reasoning(prompt, step))
     if step.content_filter:
-        return Choice((), None, step.finish or "content_filter")
+        return Choice((), (), step.finish or "content_filter")
     if step.empty:
-        return Choice((), None, step.finish or "stop")
-    if tool is not None:
-        arguments = msgspec.json.encode(schema_example(tool.get("parameters"), rng)).decode()
-        fragments, cut = _capped(tokenise(arguments), request.ceiling)
-        call = ToolCall(identifier("call_", 24, rng), tool["name"], fragments)
-        return Choice((), call, step.finish or ("length" if cut else "tool_calls"))
-    text = step.text if step.text is not None else _usual_text(request, rng)
-    tokens, cut = _capped(tokenise(_stopped(text, request.stop)), request.ceiling)
-    return Choice(tokens, None, step.finish or ("length" if cut else "stop"))
+        return Choice((), (), step.finish or "stop", reasoning)
+    if tools:
+        calls, cut = _calls(prompt, tools, rng)
+        return Choice((), calls, step.finish or ("length" if cut else "tool_calls"), reasoning)
+    text = step.text if step.text is not None else _usual_text(prompt, rng)
+    kept, word = _stopped(text, prompt.stops)
+    tokens, cut = _capped(tokenise(kept), prompt.ceiling)
+    finish = step.finish or ("length" if cut else "stop")
+    return Choice(tokens, (), finish, reasoning, None if cut else word)
+
+
+def _calls(
+    prompt: Prompt, tools: Sequence[OfferedTool], rng: random.Random
+) -> tuple[tuple[ToolCall, ...], bool]:
+    calls: list[ToolCall] = []
+    left = prompt.ceiling
+    for tool in tools:
+        arguments = msgspec.json.encode(schema_example(tool.schema, rng)).decode()
+        fragments, cut = _capped(tokenise(arguments), left)
+        calls.append(ToolCall(identifier("", 24, rng), tool.name, fragments))
+        left = None if left is None else left - len(fragments)
+        if cut or left == 0:
+            return tuple(calls), cut or len(calls) < len(tools)
+    return tuple(calls), False
 
 
 def _capped(tokens: tuple[str, ...], ceiling: int | None) -> tuple[tuple[str, ...], bool]:
@@ -160,65 +179,56 @@ def _capped(tokens: tuple[str, ...], ceiling: int | None) -> tuple[tuple[str, ..
     return tokens[:ceiling], True
 
 
-def _stopped(text: str, stop: str | Sequence[str] | None) -> str:
-    words = [stop] if isinstance(stop, str) else stop or []
-    ends = [text.find(word) for word in words if word and word in text]
-    return text[: min(ends)] if ends else text
+def _stopped(text: str, words: Sequence[str]) -> tuple[str, str | None]:
+    """The text before the first stop word in it, and that word."""
+    found = [(text.find(word), word) for word in words if word and word in text]
+    if not found:
+        return text, None
+    end, word = min(found)
+    return text[:end], word
 
 
-def _usual_text(request: ChatRequest, rng: random.Random) -> str:
-    last = request.messages[-1]
-    quote = _text_of(last)[:MAX_QUOTE].strip()
-    who = "The tool returned" if last.get("role") == "tool" else "You said"
+def _reasoning(prompt: Prompt, step: Step) -> str:
+    if step.reasoning is not None:
+        return step.reasoning
+    if not prompt.reasoning:
+        return ""
+    return f"A simulated thought about “{prompt.turns[-1].text[:40].strip()}”."
+
+
+def _usual_text(prompt: Prompt, rng: random.Random) -> str:
+    last = prompt.turns[-1]
+    quote = last.text[:MAX_QUOTE].strip()
+    who = "The tool returned" if last.role == "tool" else "You said"
     text = (
         "This is a simulated answer from Signalbox's simulator. "
         f"{who}: \u201c{quote}\u201d. {rng.choice(_CLOSINGS)}"
     )
-    wanted = request.response_format or {}
-    match wanted.get("type"):
-        case "json_object":
-            return msgspec.json.encode({"simulated": True, "message": text}).decode()
-        case "json_schema":
-            described = wanted.get("json_schema")
-            schema = described.get("schema") if isinstance(described, dict) else None
-            return msgspec.json.encode(schema_example(schema, rng)).decode()
-        case _:
-            return text
-
-
-def _text_of(message: dict[str, Any]) -> str:
-    """The text of a message; parts of other kinds are named."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = (part for part in content if isinstance(part, dict))
-    return " ".join(
-        part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')}]"
-        for part in parts
-    )
+    if not prompt.json:
+        return text
+    if prompt.schema is None:
+        return msgspec.json.encode({"simulated": True, "message": text}).decode()
+    return msgspec.json.encode(schema_example(prompt.schema, rng)).decode()
 
 
 _ASKS_FOR_TOOL = re.compile(r"\bcall\b.{0,40}\btools?\b|\bweather\b", re.IGNORECASE | re.DOTALL)
+_ASKS_FOR_MANY = re.compile(r"\bparallel\b|\bboth\b|\bat once\b", re.IGNORECASE)
 
 
-def _tool_to_call(request: ChatRequest) -> dict[str, Any] | None:
-    """The function to call: the forced one, or the first where one is required or asked for."""
-    offered = [tool.get("function") for tool in request.tools or ()]
-    tools = [
-        tool for tool in offered if isinstance(tool, dict) and isinstance(tool.get("name"), str)
-    ]
-    choice = request.tool_choice
-    if isinstance(choice, dict):
-        forced = choice.get("function")
-        name = forced.get("name") if isinstance(forced, dict) else None
-        for tool in tools:
-            if tool["name"] == name:
-                return tool
-        raise BadRequest(f"tool_choice: {name!r} is not among the tools")
-    if not tools or choice == "none":
-        return None
-    last = request.messages[-1]
-    asked = last.get("role") == "user" and _ASKS_FOR_TOOL.search(_text_of(last))
-    return tools[0] if choice == "required" or asked else None
+def _tools_to_call(prompt: Prompt) -> tuple[OfferedTool, ...]:
+    """The forced tool, or the first where one is required or asked for; where several are asked
+    for, all of them, and a single one twice."""
+    if prompt.forced is not None:
+        for tool in prompt.tools:
+            if tool.name == prompt.forced:
+                return (tool,)
+        raise BadRequest(f"tool_choice: {prompt.forced!r} is not among the tools", "tool_choice")
+    if not prompt.tools or prompt.tool_choice == "none":
+        return ()
+    last = prompt.turns[-1]
+    asked = last.role == "user" and _ASKS_FOR_TOOL.search(last.text)
+    if prompt.tool_choice != "required" and not asked:
+        return ()
+    if prompt.parallel and _ASKS_FOR_MANY.search(last.text):
+        return (prompt.tools if len(prompt.tools) > 1 else prompt.tools * 2)[:MAX_CALLS]
+    return prompt.tools[:1]

@@ -106,7 +106,7 @@ ERRORS: Mapping[str, WireError] = {
     ),
     "unexplained": WireError(500, "error", None, "Something went wrong (simulated)."),
 }
-"""By the name that a scenario's `error` gives."""
+"""By the name that a scenario's `error` gives; other APIs have their own words for each."""
 
 _USUAL = {
     401: "invalid_api_key",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +10,17 @@ import msgspec
 
 from signalbox.simulator import script
 from signalbox.simulator.actions import Script, json_answer
-from signalbox.simulator.answers import (
-    BadRequest,
-    compose,
-    identifier,
-    read_chat_request,
-    seeded,
-)
-from signalbox.simulator.errors import ERRORS, WireError
+from signalbox.simulator.answers import identifier, seeded
+from signalbox.simulator.endpoints import Endpoints, Place, query_of
 from signalbox.simulator.journal import Exchange
 from signalbox.simulator.player import Features, KeyState, ScenarioPlayer
+from signalbox.simulator.prompts import BadRequest, Call
 from signalbox.simulator.recordings import HEADER, MODEL_PREFIX, Recordings
 from signalbox.simulator.scenario import RateLimit, Scenario, Step
+from signalbox.simulator.wire import Endpoint, Errors, Refusal
 
 MODELS = ("simulated-large", "simulated-small")
 """What is always listed; a request may name any other model."""
-
-PATHS = ("/v1/chat/completions", "/chat/completions")
 
 USUAL_LIMITS = RateLimit(
     limit_requests=10_000,
@@ -47,11 +40,15 @@ class _Call:
     fault: str | None
     """Why it is not JSON."""
     rng: random.Random
+    place: Place
     headers: dict[str, str]
     """What every simulated answer to this call says."""
 
     @property
     def model(self) -> str | None:
+        """The model that the path or the body names."""
+        if self.place.model:
+            return self.place.model
         model = self.body.get("model") if isinstance(self.body, dict) else None
         return model if isinstance(model, str) else None
 
@@ -73,6 +70,7 @@ class ModelEndpoint:
         self._seed = seed
         self._player = ScenarioPlayer(scenario)
         self._recordings = recordings
+        self._endpoints = Endpoints()
         self._token_delay = 1 / tokens_per_second if tokens_per_second else 0.0
 
     def play(self, scenario: Scenario) -> None:
@@ -87,8 +85,10 @@ class ModelEndpoint:
     def answer(self, exchange: Exchange) -> Script:
         body, fault = _decoded(exchange.body)
         rng = seeded(self._seed, exchange.body, exchange.ordinal)
-        headers = {"x-request-id": identifier("req_", 32, rng)}
-        call = _Call(exchange, body, fault, rng, headers)
+        place = self._endpoints.find(exchange.path.partition("?")[0])
+        request_id = identifier("req_", 32, rng)
+        headers = {"x-request-id": request_id, "request-id": request_id}
+        call = _Call(exchange, body, fault, rng, place, headers)
         limit = self._player.admit(exchange.key, exchange.at)
         if limit is not None and not limit.admitted:
             return _over_limit(call, limit)
@@ -115,36 +115,66 @@ class ModelEndpoint:
     def _unknown_recording(self, call: _Call, wanted: str) -> Script:
         loaded = len(self._recordings.ids) if self._recordings else 0
         message = f"recording {wanted!r} is not among the {loaded} that are loaded"
-        return _error(call, WireError(404, "invalid_request_error", "model_not_found", message))
+        return _invalid(call, BadRequest(message, status=404, code="model_not_found"))
 
     def _play(self, call: _Call, step: Step, limit: KeyState | None) -> Script:
         if (broken := script.disrupted(step)) is not None:
             return broken
-        own = (step.ratelimit.headers() if step.ratelimit else {}) | step.extra_headers()
+        errors = call.place.errors
+        own = errors.limit_headers(step.ratelimit) if step.ratelimit else {}
+        own |= step.extra_headers()
         if step.refuses:
-            return script.refused(step, call.model or "", call.headers | own)
-        if call.path not in PATHS:
-            return unknown_path(call.path, call.headers)
+            return script.refused(step, errors, call.model or "", call.headers | own)
+        method = call.exchange.method
+        if call.place.stored is not None:
+            return self._stored(call, *call.place.stored)
+        endpoint = call.place.endpoint
+        if endpoint is None or method != "POST":
+            shown = call.path if method == "POST" else f"{method} {call.path}"
+            return unknown_path(errors, shown, call.headers)
         if call.fault is not None:
-            return _invalid(call, call.fault)
+            return _invalid(call, BadRequest(call.fault))
+        limits = {} if step.ratelimit else errors.limit_headers(_limits_of(limit))
+        return self._answered(call, endpoint, step, call.headers | limits | own)
+
+    def _answered(
+        self, call: _Call, endpoint: Endpoint, step: Step, headers: dict[str, str]
+    ) -> Script:
         try:
-            request = read_chat_request(call.body)
-            answer = compose(request, step, call.exchange.ordinal, call.rng)
+            said = endpoint.answer(_wire_call(call), step, call.rng)
         except BadRequest as error:
-            return _invalid(call, str(error))
-        limits = {} if step.ratelimit else _limits_of(limit).headers()
-        headers = call.headers | limits | own
+            return _invalid(call, error)
         token_delay = self._token_delay if step.token_delay is None else step.token_delay
-        if request.stream:
-            usage = request.include_usage
-            return script.streamed(step, answer, token_delay, headers, include_usage=usage)
-        return script.whole(step, answer, token_delay, headers)
+        if said.parts is not None:
+            return script.streamed(step, said.parts, token_delay, headers)
+        return script.whole(step, said, endpoint.errors, call.model or "", token_delay, headers)
+
+    def _stored(self, call: _Call, answer_id: str, action: str) -> Script:
+        store, exchange = self._endpoints.store, call.exchange
+        try:
+            body = store.handle(exchange.method, answer_id, action, exchange.key)
+        except BadRequest as error:
+            return _invalid(call, error)
+        return json_answer(200, body, call.headers)
 
 
-def unknown_path(path: str, headers: dict[str, str] | None = None) -> Script:
-    message = f"the simulator has no {path}; model calls are POST {PATHS[0]}"
-    error = WireError(404, "invalid_request_error", "unknown_url", message)
-    return json_answer(404, error.body(""), headers)
+def unknown_path(errors: Errors, path: str, headers: dict[str, str] | None = None) -> Script:
+    message = f"the simulator has no {path}; model calls are POST /v1/chat/completions and others"
+    refusal = errors.invalid(BadRequest(message, status=404, code="unknown_url"))
+    return json_answer(404, refusal.body, headers)
+
+
+def _wire_call(call: _Call) -> Call:
+    exchange, place = call.exchange, call.place
+    return Call(
+        body=call.body,
+        model=place.model,
+        key=exchange.key,
+        headers=exchange.headers,
+        query=query_of(exchange.path),
+        ordinal=exchange.ordinal,
+        stream=place.stream,
+    )
 
 
 def _decoded(body: bytes) -> tuple[Any, str | None]:
@@ -157,21 +187,18 @@ def _decoded(body: bytes) -> tuple[Any, str | None]:
         return None, "the body is nested too deeply"
 
 
-def _error(call: _Call, error: WireError, headers: dict[str, str] | None = None) -> Script:
-    body = error.body(call.model or "")
-    return json_answer(error.status, body, call.headers | (headers or {}))
+def _refused(call: _Call, refusal: Refusal, headers: dict[str, str] | None = None) -> Script:
+    return json_answer(refusal.status, refusal.body, call.headers | (headers or {}))
 
 
-def _invalid(call: _Call, message: str) -> Script:
-    return _error(call, WireError(400, "invalid_request_error", None, message))
+def _invalid(call: _Call, fault: BadRequest) -> Script:
+    return _refused(call, call.place.errors.invalid(fault))
 
 
 def _over_limit(call: _Call, limit: KeyState) -> Script:
-    wait = {
-        "retry-after": str(math.ceil(limit.reset)),
-        "retry-after-ms": str(math.ceil(limit.reset * 1000)),
-    }
-    return _error(call, ERRORS["rate_limit_exceeded"], wait | _limits_of(limit).headers())
+    errors = call.place.errors
+    refusal, wait = errors.over_limit(call.model or "", limit.reset)
+    return _refused(call, refusal, wait | errors.limit_headers(_limits_of(limit)))
 
 
 def _limits_of(key: KeyState | None) -> RateLimit:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, zip_longest
+from random import Random
 from typing import Any
 
-from signalbox.simulator.answers import CREATED, Answer, Choice, ToolCall
+from signalbox.simulator.answers import CREATED, Answer, Choice, ToolCall, compose
+from signalbox.simulator.openai_errors import OpenAIErrors
+from signalbox.simulator.openai_requests import read_chat
+from signalbox.simulator.prompts import Call
 from signalbox.simulator.scenario import Step
+from signalbox.simulator.wire import Event, Parts, Piece, Said, step_error
+
+DONE = Event(b"[DONE]")
+PREFIX = "chatcmpl-"
+CALL = "call_"
+"""How ids of tool calls begin."""
 
 FILTERED = {
     category: {"filtered": category == "violence", "severity": severity}
@@ -16,21 +26,65 @@ FILTERED = {
 """Azure's `content_filter_results` of an answer that was withheld."""
 
 
+class ChatEndpoint:
+    """`POST /v1/chat/completions`, also of an Azure deployment."""
+
+    errors = OpenAIErrors()
+
+    def answer(self, call: Call, step: Step, rng: Random) -> Said:
+        prompt = read_chat(call)
+        answer = compose(prompt, step, call.ordinal, rng)
+        if not prompt.stream:
+            return Said(completion(answer, step), answer.output_tokens)
+        chunks = Chunks(answer, step, include_usage=prompt.include_usage)
+        return Said(parts=self._parts(chunks, answer, step))
+
+    def _parts(self, chunks: Chunks, answer: Answer, step: Step) -> Parts:
+        done = () if step.no_done else (DONE,)
+        return Parts(
+            opening=[Event(chunk) for chunk in chunks.roles()],
+            pieces=[Piece(Event(chunk)) for chunk in chunks.contents()],
+            ending=[Event(chunk) for chunk in chunks.ending()],
+            done=done,
+            failing=lambda _: self._failing(chunks, answer, step, done),
+            broken=Event(b'{"choices":[{"delta":{"conte'),
+        )
+
+    def _failing(
+        self, chunks: Chunks, answer: Answer, step: Step, done: tuple[Event, ...]
+    ) -> Iterator[Event]:
+        refusal = step_error(self.errors, step, answer.model)
+        fields = refusal.body["error"]
+        match step.error_style:
+            case "groq":
+                yield Event({"error": fields | {"status_code": refusal.status}}, "error")
+                return
+            case "openrouter":
+                shown = {"code": refusal.status, "message": fields["message"]}
+                yield Event(chunks.error(shown))
+            case _:
+                yield Event(refusal.body)
+                if (zero := chunks.zero_usage()) is not None:
+                    yield Event(zero)
+        yield from done
+
+
 def usage(answer: Answer) -> dict[str, Any]:
-    prompt, completion = answer.prompt_tokens, answer.completion_tokens
+    prompt, completion = answer.prompt_tokens, answer.output_tokens
+    reasoning = answer.reasoning_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reasoning, "audio_tokens": 0},
     }
 
 
 def completion(answer: Answer, step: Step) -> dict[str, Any]:
     """The body of an answer that is not streamed."""
     body = {
-        "id": answer.id,
+        "id": PREFIX + answer.id,
         "object": "chat.completion",
         "created": answer.created,
         "model": answer.model,
@@ -45,12 +99,20 @@ def completion(answer: Answer, step: Step) -> dict[str, Any]:
 
 
 def _whole(index: int, choice: Choice, step: Step) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.tokens)}
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text}
     message |= {"refusal": None, "annotations": []}
-    if choice.tool is not None:
-        function = {"name": choice.tool.name, "arguments": "".join(choice.tool.fragments)}
+    if choice.reasoning:
+        message["reasoning_content"] = "".join(choice.reasoning)
+    if choice.tools:
         message["content"] = None
-        message["tool_calls"] = [{"id": choice.tool.id, "type": "function", "function": function}]
+        message["tool_calls"] = [
+            {
+                "id": CALL + tool.id,
+                "type": "function",
+                "function": {"name": tool.name, "arguments": tool.arguments},
+            }
+            for tool in choice.tools
+        ]
     return {
         "index": index,
         "message": message,
@@ -109,9 +171,10 @@ class Chunks:
 
     def _deltas(self, choice: Choice) -> Iterator[dict[str, Any]]:
         lead: dict[str, Any] = self._role(choice) if self._step.no_role else {}
-        pieces: list[dict[str, Any]] = [{"content": token} for token in choice.tokens]
-        if choice.tool is not None:
-            pieces = [{"tool_calls": [piece]} for piece in _call_pieces(choice.tool)]
+        pieces: list[dict[str, Any]] = [{"reasoning_content": token} for token in choice.reasoning]
+        pieces += [{"content": token} for token in choice.tokens]
+        for index, tool in enumerate(choice.tools):
+            pieces += [{"tool_calls": [piece]} for piece in _call_pieces(index, tool)]
         for delta in pieces:
             yield lead | delta
             lead = {}
@@ -121,11 +184,11 @@ class Chunks:
         if self._step.usage in ("in_choice", "thrice"):
             chunk["usage"] = usage(self._answer)
         if self._step.usage == "thrice":
-            chunk["x_groq"] = {"id": self._answer.id, "usage": usage(self._answer)}
+            chunk["x_groq"] = {"id": PREFIX + self._answer.id, "usage": usage(self._answer)}
         return chunk
 
     def _role(self, choice: Choice) -> dict[str, Any]:
-        return {"role": "assistant", "content": None if choice.tool else "", "refusal": None}
+        return {"role": "assistant", "content": None if choice.tools else "", "refusal": None}
 
     def _chunk(
         self, index: int, delta: dict[str, Any], finish: str | None = None
@@ -137,7 +200,7 @@ class Chunks:
 
     def _frame(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         chunk = {
-            "id": self._answer.id,
+            "id": PREFIX + self._answer.id,
             "object": "chat.completion.chunk",
             "created": self._answer.created,
             "model": self._answer.model,
@@ -148,12 +211,12 @@ class Chunks:
         return chunk | ({"usage": None} if self._null_usage else {})
 
 
-def _call_pieces(call: ToolCall) -> Iterator[dict[str, Any]]:
+def _call_pieces(index: int, call: ToolCall) -> Iterator[dict[str, Any]]:
     """The id and name first, then the arguments in fragments."""
-    start = {"index": 0, "id": call.id, "type": "function"}
+    start = {"index": index, "id": CALL + call.id, "type": "function"}
     yield start | {"function": {"name": call.name, "arguments": ""}}
     for fragment in call.fragments:
-        yield {"index": 0, "function": {"arguments": fragment}}
+        yield {"index": index, "function": {"arguments": fragment}}
 
 
 def _filter_results(step: Step) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from signalbox.simulator import anthropic_wire, gemini_wire, openai_wire
 from signalbox.simulator.actions import Script, json_answer
+from signalbox.simulator.endpoints import key_of, query_of
 from signalbox.simulator.journal import Exchange, Journal
-from signalbox.simulator.model_endpoint import ModelEndpoint, unknown_path
-from signalbox.simulator.openai_wire import model_list
+from signalbox.simulator.model_endpoint import ModelEndpoint
 from signalbox.simulator.scenario import ScenarioError, parse_scenario
 
 
@@ -29,8 +30,7 @@ class Received:
 
     @property
     def key(self) -> str | None:
-        scheme, _, key = self.headers.get("authorization", "").partition(" ")
-        return (key.strip() or None) if scheme.lower() == "bearer" else None
+        return key_of(self.path, self.headers, query_of(self.target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Reply:
     exchange: Exchange | None = None
 
 
+_MODEL_LISTS = ("/v1/models", "/models", "/openai/v1/models", "/api/v1/models", "/v1beta/models")
 Handler = Callable[[Received], Script]
 
 
@@ -65,13 +66,20 @@ class Provider:
         return Reply(self._provider_api(request, exchange), exchange)
 
     def _provider_api(self, request: Received, exchange: Exchange) -> Script:
-        if request.path in ("/v1/models", "/models"):
+        if request.path in _MODEL_LISTS:
             if request.method != "GET":
                 return _not_allowed(["GET"])
-            return json_answer(200, model_list(self.models.models()))
-        if request.method != "POST":
-            return unknown_path(f"{request.method} {request.path}")
+            return json_answer(200, self._model_list(request))
         return self.models.answer(exchange)
+
+    def _model_list(self, request: Received) -> dict[str, object]:
+        """In the words of the API that the request is of."""
+        names = self.models.models()
+        if request.path == "/v1beta/models" or "x-goog-api-key" in request.headers:
+            return gemini_wire.model_list(names)
+        if "anthropic-version" in request.headers:
+            return anthropic_wire.model_list(names)
+        return openai_wire.model_list(names)
 
     def _note(self, request: Received) -> Exchange:
         self._received += 1

@@ -8,12 +8,12 @@ of `POST /_simulator/scenario`. It has two parts, both optional:
     steps = [ { status = 429 }, { cut_after = 3 } ]
     then = "ok"                     after the last step: "repeat_last" (default), "loop", "ok"
 
-    [keys."sk-one"]                 a sliding limit of this bearer key; past it: 429, retry-after
+    [keys."sk-one"]                 a sliding limit of this key; past it: 429, retry-after
     rpm = 3
 
-**Match**: `model` (`*` stands for any text), `key` (the bearer key), `header` (a table of names
-and exact values), `body_contains` (text anywhere in the raw body). Each request that matches takes
-the rule's next step, whoever sent it. An answer after `then = "ok"` is the usual one.
+**Match**: `model` (`*` stands for any text), `key` (in the API's own header), `header` (a table of
+names and exact values), `body_contains` (text anywhere in the raw body). Each request that matches
+takes the rule's next step, whoever sent it. An answer after `then = "ok"` is the usual one.
 
 **Step**, all fields optional; `{}` is the usual answer. Times are in seconds.
 
@@ -22,16 +22,18 @@ the rule's next step, whoever sent it. An answer after `then = "ok"` is the usua
 | `delay` | wait before anything is sent |
 | `connect` | instead of an answer: `"reset"` (TCP RST), `"close"` (FIN), `"garbage"` (not HTTP) |
 | `silence` | never answer; ends when the client closes |
-| `status` | 300 and above: an error answer with OpenAI's usual body for it |
+| `status` | 300 and above: an error answer with the usual body of the API that is spoken |
 | `error` | a name of `errors.ERRORS`: its body, and its status where `status` is not given |
 | `body` | this body instead: a table or list (sent as JSON) or a string (as plain text) |
 | `headers` | further header fields, e.g. `{ retry-after = 2 }` |
-| `ratelimit` | the `x-ratelimit-…` fields: `limit_requests`, `remaining_requests`, `reset_requests`, and the same with `_tokens`; fields left out are not sent |
+| `ratelimit` | the API's rate-limit header fields: `limit_requests`, `remaining_requests`, `reset_requests`, and the same with `_tokens`; fields left out are not sent (Gemini has none; Anthropic's resets are RFC 3339 times) |
 | `html_200` | a page of HTML with status 200 |
 | `text` | the answer's content, instead of the usual sentence or tool call |
+| `reasoning` | this reasoning before the content, asked for or not; empty: none |
+| `cached` | this many tokens of the prompt are told as read from the cache |
 | `empty` | no content, finish reason `stop` |
 | `content_filter` | no content, finish reason `content_filter`, with Azure's filter results |
-| `finish` | this finish reason |
+| `finish` | this finish reason; `stop`, `length`, `tool_calls` and `content_filter` in the API's own words |
 | `usage` | `"normal"` (as the request asks), `"none"` (never), `"in_choice"` (in the finish chunk, asked for or not), `"thrice"` (as Groq: twice in the finish chunk, once after it) |
 | `first_token_delay` | wait between the head (and the role) and the first content |
 | `token_delay` | wait between content chunks; overrides the simulator's speed |
@@ -39,11 +41,11 @@ the rule's next step, whoever sent it. An answer after `then = "ok"` is the usua
 | `cut_after` | after this many content chunks the connection breaks inside the next one |
 | `how` | how `cut_after` ends: `"fin"` (default), `"rst"`, or `"eof"` (HTTP ends as it should, the answer does not) |
 | `error_after` | after this many content chunks the stream reports `error` (default `server_error`) |
-| `error_style` | as which provider: `"openai"` (default), `"groq"`, `"openrouter"` |
+| `error_style` | of chat completions, as which provider: `"openai"` (default), `"groq"`, `"openrouter"`; of responses, other than `"openai"`: an `error` event instead of `response.failed` |
 | `malformed_after` | after this many content chunks comes one that is not JSON; the rest follows |
 | `no_role` | no chunk for the role alone: the first content carries it |
 | `no_finish`, `repeat_finish` | the finish chunk is left out, or sent twice |
-| `no_done` | no `[DONE]` |
+| `no_done` | no `[DONE]`, no `message_stop`; of responses, as `no_finish` |
 | `hang_up` | the connection is closed when all is sent; a stream's last HTTP chunk is left out |
 | `crlf`, `bom`, `comments` | line ends are CRLF; a byte order mark first; SSE comments before the content |
 | `split` | bytes per HTTP chunk and write: `"byte"` or a number |
@@ -70,7 +72,7 @@ from signalbox.simulator.headers import BODILESS_STATUSES, FRAMING_HEADERS, head
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 Chunks = Annotated[int, Meta(ge=0)]
-"""A number of content chunks, counted over all choices of the answer."""
+"""A number of content chunks, counted over all choices of the answer; reasoning is among them."""
 
 
 class ScenarioError(SimulatorError):
@@ -114,6 +116,8 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     html_200: bool = False
 
     text: str | None = None
+    reasoning: str | None = None
+    cached: Count = 0
     empty: bool = False
     content_filter: bool = False
     finish: str | None = None

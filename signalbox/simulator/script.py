@@ -21,10 +21,8 @@ from signalbox.simulator.actions import (
     json_answer,
     whole_answer,
 )
-from signalbox.simulator.answers import Answer
-from signalbox.simulator.errors import ERRORS, usual_error
-from signalbox.simulator.openai_wire import Chunks, completion
 from signalbox.simulator.scenario import Step
+from signalbox.simulator.wire import Errors, Event, Parts, Piece, Said, step_error
 
 GARBAGE = b"\x16\x03\x01\x00\x00 this is not HTTP\r\n\r\n"
 HTML = b"<!doctype html><title>Just a moment</title><p>Checking your browser (simulated).</p>\n"
@@ -46,35 +44,42 @@ def disrupted(step: Step) -> Script | None:
             return (Pause(step.delay), HangUp("reset"))
 
 
-def refused(step: Step, model: str, headers: Mapping[str, str]) -> Script:
+def refused(step: Step, errors: Errors, model: str, headers: Mapping[str, str]) -> Script:
     """The script of a step that `refuses`: an error, a fixed body, a page of HTML."""
-    shape = ERRORS[step.error] if step.error else usual_error(step.status or 500)
-    status = step.status or (200 if step.body is not None else shape.status)
+    refusal = (
+        errors.named(step.error, model) if step.error else errors.usual(step.status or 500, model)
+    )
+    status = step.status or (200 if step.body is not None else refusal.status)
     if step.html_200:
         answer = whole_answer(200, HTML, "text/html; charset=utf-8", headers)
     elif isinstance(step.body, str):
         answer = whole_answer(status, step.body.encode(), "text/plain; charset=utf-8", headers)
     else:
-        body = shape.body(model) if step.body is None else step.body
+        body = refusal.body if step.body is None else step.body
         answer = json_answer(status, body, headers)
     return (Pause(step.delay), *answer)
 
 
 def whole(
-    step: Step, answer: Answer, token_delay: float, headers: Mapping[str, str]
+    step: Step,
+    said: Said,
+    errors: Errors,
+    model: str,
+    token_delay: float,
+    headers: Mapping[str, str],
 ) -> Iterator[Action]:
     """The script of an answer that is not streamed."""
-    tokens = max(answer.completion_tokens - 1, 0)
+    tokens = max(said.tokens - 1, 0)
     yield Pause(step.delay + step.first_token_delay + token_delay * tokens)
-    content: dict[str, Any] = completion(answer, step)
+    content: Any = said.body
     if step.error_after is not None:
-        content = ERRORS[step.error or "server_error"].body(answer.model)
+        content = step_error(errors, step, model).body
     body = msgspec.json.encode(content)
     breaks = step.stall_after is not None or step.cut_after is not None
     if step.malformed_after is not None or step.how == "eof":
         body, breaks = body[: len(body) // 2], False
     own = {"content-type": "application/json", "content-length": str(len(body))}
-    yield SendHead(step.status or 200, own | dict(headers))
+    yield SendHead(step.status or said.status, own | dict(headers))
     if breaks:
         yield SendHalf(body)
         yield _breaking_off(step)
@@ -84,41 +89,42 @@ def whole(
         yield HangUp("closed")
 
 
-@dataclass(frozen=True, slots=True)
-class Streaming:
+@dataclass(slots=True)
+class _Streaming:
     """Plays one streamed answer. Faults come after a number of content chunks."""
 
     step: Step
-    answer: Answer
+    parts: Parts
     token_delay: float
     headers: Mapping[str, str]
-    chunks: Chunks
+    events: int = 0
+    """Sent so far, comments aside."""
 
     def script(self) -> Iterator[Action]:
-        step = self.step
-        contents = [self._event(chunk) for chunk in self.chunks.contents()]
-        ending = self._ending()
+        step, pieces = self.step, self.parts.pieces
         yield Pause(step.delay)
         own = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         yield SendHead(step.status or 200, own | dict(self.headers))
         yield from self._opening()
-        for sent in range(len(contents) + 1):
-            if self._falls_on(step.malformed_after, sent, contents):
-                yield from self._send(self._event_bytes(b'{"choices":[{"delta":{"conte'))
-            if self._falls_on(step.error_after, sent, contents):
-                yield from self._error()
+        for sent in range(len(pieces) + 1):
+            if self._falls_on(step.malformed_after, sent):
+                yield from self._send(self._bytes(self.parts.broken))
+            if self._falls_on(step.error_after, sent):
+                for event in self.parts.failing(self.events):
+                    yield from self._event(event)
                 return
-            if self._falls_on(step.stall_after, sent, contents):
+            if self._falls_on(step.stall_after, sent):
                 yield Hang()
                 return
-            if self._falls_on(step.cut_after, sent, contents):
-                yield from self._cut([*contents, *ending, self._comment()][sent])
+            if self._falls_on(step.cut_after, sent):
+                yield from self._cut(pieces[sent] if sent < len(pieces) else None)
                 return
-            if sent < len(contents):
+            if sent < len(pieces):
                 yield Pause(self.token_delay if sent else 0.0)
-                yield from self._send(contents[sent])
-        for event in ending:
-            yield from self._send(event)
+                for event in (*pieces[sent].before, pieces[sent].event, *pieces[sent].after):
+                    yield from self._event(event)
+        for event in (*self.parts.ending, *self.parts.done):
+            yield from self._event(event)
         if step.hang_up:
             yield HangUp("closed")
 
@@ -128,72 +134,51 @@ class Streaming:
             yield from self._send(BOM)
         if step.comments:
             yield from self._send(self._comment())
-        for chunk in self.chunks.roles():
-            yield from self._send(self._event(chunk))
+        for event in self.parts.opening:
+            yield from self._event(event)
         if step.first_token_delay:
             yield Pause(step.first_token_delay)
         if step.comments:
             yield from self._send(self._comment())
 
-    def _falls_on(self, after: int | None, sent: int, contents: list[bytes]) -> bool:
-        return after is not None and sent == min(after, len(contents))
+    def _falls_on(self, after: int | None, sent: int) -> bool:
+        return after is not None and sent == min(after, len(self.parts.pieces))
 
-    def _ending(self) -> list[bytes]:
-        done = [] if self.step.no_done else [self._event_bytes(b"[DONE]")]
-        return [self._event(chunk) for chunk in self.chunks.ending()] + done
-
-    def _cut(self, next_event: bytes) -> Iterator[Action]:
+    def _cut(self, piece: Piece | None) -> Iterator[Action]:
         if self.step.how == "eof":
             return
-        yield SendHalf(next_event)
+        if piece is not None:
+            for event in piece.before:
+                yield from self._event(event)
+            yield SendHalf(self._bytes(piece.event))
+        else:
+            ending = (*self.parts.ending, *self.parts.done)
+            yield SendHalf(self._bytes(ending[0]) if ending else self._comment())
         yield _breaking_off(self.step)
 
-    def _error(self) -> Iterator[Action]:
-        error = ERRORS[self.step.error or "server_error"]
-        fields = error.fields(self.answer.model)
-        match self.step.error_style:
-            case "groq":
-                fields |= {"status_code": error.status}
-                data = msgspec.json.encode({"error": fields})
-                yield from self._send(self._line(b"event: error") + self._event_bytes(data))
-                return
-            case "openrouter":
-                shown = {"code": error.status, "message": fields["message"]}
-                yield from self._send(self._event(self.chunks.error(shown)))
-            case _:
-                yield from self._send(self._event({"error": fields}))
-                if (zero := self.chunks.zero_usage()) is not None:
-                    yield from self._send(self._event(zero))
-        if not self.step.no_done:
-            yield from self._send(self._event_bytes(b"[DONE]"))
+    def _event(self, event: Event) -> Iterator[Action]:
+        self.events += 1
+        yield from self._send(self._bytes(event))
 
     def _send(self, data: bytes) -> Iterator[Action]:
         return _pieces(data, self.step.split)
 
-    def _event(self, chunk: dict[str, Any]) -> bytes:
-        return self._event_bytes(msgspec.json.encode(chunk))
-
-    def _event_bytes(self, data: bytes) -> bytes:
-        return self._line(b"data: " + data) + self._line(b"")
+    def _bytes(self, event: Event) -> bytes:
+        return event.encoded(self._line_end)
 
     def _comment(self) -> bytes:
-        return self._line(b": PROCESSING") + self._line(b"")
+        return b": PROCESSING" + self._line_end * 2
 
-    def _line(self, text: bytes) -> bytes:
-        return text + (b"\r\n" if self.step.crlf else b"\n")
+    @property
+    def _line_end(self) -> bytes:
+        return b"\r\n" if self.step.crlf or self.parts.crlf else b"\n"
 
 
 def streamed(
-    step: Step,
-    answer: Answer,
-    token_delay: float,
-    headers: Mapping[str, str],
-    *,
-    include_usage: bool,
+    step: Step, parts: Parts, token_delay: float, headers: Mapping[str, str]
 ) -> Iterator[Action]:
     """The script of a streamed answer."""
-    chunks = Chunks(answer, step, include_usage=include_usage)
-    return Streaming(step, answer, token_delay, headers, chunks).script()
+    return _Streaming(step, parts, token_delay, headers).script()
 
 
 def _breaking_off(step: Step) -> Action:

@@ -38,6 +38,9 @@ const METHODS = {
   async embed(client, { params }, outcome) {
     outcome.answer = await client.embeddings.create(params);
   },
+  async moderate(client, { params }, outcome) {
+    outcome.answer = await client.moderations.create(params);
+  },
 };
 
 async function outcomeOf(call) {

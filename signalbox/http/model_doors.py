@@ -1,4 +1,4 @@
-"""The doors of OpenAI's dialect: chat completions, what would become of one, the list of models.
+"""The doors of all dialects: requests to models, what would become of one, the list of models.
 
 A plain ASGI application. It stands beside Quart, not on it, because these paths carry the traffic.
 One request is served by one nursery: the runner, a watcher that sees the client leave, and the loop
@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from urllib.parse import parse_qs
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
 
 import msgspec
 import trio
@@ -20,12 +20,14 @@ from signalbox.actors import outputs as out
 from signalbox.actors.key_ring import GatewayKey, KeyRing
 from signalbox.actors.runner import RequestRunner
 from signalbox.actors.services import RunnerServices
+from signalbox.adapters.door import DoorEncoder
+from signalbox.adapters.doors import door_of, error_door
 from signalbox.adapters.models import ModelTable
-from signalbox.adapters.openai_door import ChatEncoder, error_body
-from signalbox.adapters.sse import sse_comment
 from signalbox.config import Settings
 from signalbox.errors import ApiError
 from signalbox.http import auth, paths
+from signalbox.http.account_api import AccountApi
+from signalbox.http.answer_states import keeping, with_answers
 from signalbox.http.asgi import (
     ClientDisconnected,
     HeaderList,
@@ -42,10 +44,13 @@ from signalbox.http.asgi import (
     send_whole,
 )
 from signalbox.http.cors import Cors
-from signalbox.http.explain_api import explained, random_of
+from signalbox.http.count_api import estimated_count, is_counted, without_tokens
+from signalbox.http.explain_api import explained, place_of, random_of
 from signalbox.http.intake import Intake, take_in
-from signalbox.http.models_api import model_answer, models_answer
+from signalbox.http.models_api import models_reply, place_of_client
 from signalbox.http.state_pins import pin_to_state
+from signalbox.http.stored_answers import Ask, StoredAnswers
+from signalbox.http.tool_states import with_tool_states
 from signalbox.machines.decisions import OWN_FAULT
 from signalbox.persistence.gateway_keys import key_digest
 
@@ -57,7 +62,6 @@ STREAM_HEADERS = (
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 )
-KEEP_ALIVE = sse_comment(b"keep-alive")
 
 
 @dataclass(slots=True)
@@ -71,25 +75,35 @@ class _Exchange:
     """The request's headers, in order."""
     headers: Mapping[str, str]
     trace_id: str
+    place: paths.Place
     common: tuple[tuple[str, str], ...]
     """Headers that every answer carries."""
     started: bool = False
 
 
 class ModelDoors:
-    """Serves every path of a model API; `paths.find_door` says which those are."""
+    """Serves every path of a model API; `paths.find_place` says which those are."""
 
     def __init__(
-        self, settings: Settings, models: ModelTable, keys: KeyRing, services: RunnerServices
+        self,
+        settings: Settings,
+        models: ModelTable,
+        keys: KeyRing,
+        services: RunnerServices,
+        account: AccountApi,
     ) -> None:
         self._settings = settings
         self._models = models
         self._keys = keys
         self._services = services
+        self._account = account
         self._config_version = settings.version
+        self._stored = StoredAnswers(settings, services)
         self._cors = Cors(settings.server.cors_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, door: paths.Door) -> None:
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, place: paths.Place
+    ) -> None:
         fields = header_fields(scope)
         headers = header_map(fields)
         trace_id = self._services.new_id()
@@ -100,14 +114,17 @@ class ModelDoors:
             fields,
             headers,
             trace_id,
+            place_of_client(place, headers),
             common=(
                 ("x-request-id", trace_id),
                 ("x-signalbox-trace-id", trace_id),
+                # The header that Anthropic's SDKs look for.
+                *((("request-id", trace_id),) if place.dialect.family == "anthropic" else ()),
                 *self._cors.headers(headers.get("origin")),
             ),
         )
         try:
-            await self._serve(exchange, door)
+            await self._serve(exchange)
         except RequestError as refused:
             await self._refuse(exchange, refused.error)
         except ClientDisconnected:
@@ -118,31 +135,38 @@ class ModelDoors:
                 raise
             await self._refuse(exchange, OWN_FAULT)
 
-    async def _serve(self, exchange: _Exchange, door: paths.Door) -> None:
-        method = exchange.scope["method"]
+    async def _serve(self, exchange: _Exchange) -> None:
+        place, method = exchange.place, exchange.scope["method"]
         if method == "OPTIONS":
-            allowed = paths.METHODS.get(door.endpoint or "", ("GET", "HEAD", "POST"))
+            allowed = _methods(place)
             headers = (*exchange.common, *self._cors.preflight(exchange.headers, allowed))
             await _answer(exchange, 204, headers)
             return
-        if door.endpoint is None:
+        if place.endpoint is None:
             raise RequestError(_unsupported_endpoint(exchange.scope["path"]))
-        allowed = paths.METHODS[door.endpoint]
+        allowed = _methods(place)
         if method not in allowed:
             raise RequestError(_method_not_allowed(method, allowed))
         key = self._authenticate(exchange)
-        if door.endpoint == paths.CHAT:
-            await self._chat(exchange, key)
-        elif door.endpoint == paths.EXPLAIN:
-            await self._explain(exchange, key)
-        elif door.endpoint == paths.MODELS:
-            everything = _asks_for_all(exchange.scope)
-            await _json(exchange, models_answer(self._models, key, everything=everything))
-        else:
-            assert door.model is not None
-            everything = _asks_for_all(exchange.scope)
-            found = model_answer(self._models, key, door.model, everything=everything)
-            await _json(exchange, found)
+        match place.endpoint:
+            case paths.Endpoint.ASK:
+                await self._ask(exchange, key)
+            case paths.Endpoint.COUNT:
+                await self._count(exchange, key)
+            case paths.Endpoint.STORED:
+                await self._stored.serve(
+                    _ask_of(exchange), key, exchange.receive, exchange.send, exchange.common
+                )
+            case paths.Endpoint.EXPLAIN:
+                await self._explain(exchange, key)
+            case paths.Endpoint.MODELS | paths.Endpoint.MODEL | paths.Endpoint.MODEL_ENDPOINTS:
+                query = _parameters(exchange.scope)
+                await _json(exchange, models_reply(place, query, self._models, self._settings, key))
+            case paths.Endpoint.KEY | paths.Endpoint.CREDITS | paths.Endpoint.GENERATION:
+                query = _parameters(exchange.scope)
+                await _json(exchange, await self._account.reply(place.endpoint, key, query))
+            case _:
+                raise RequestError(_unsupported_endpoint(exchange.scope["path"]))
 
     def _authenticate(self, exchange: _Exchange) -> GatewayKey:
         presented = auth.presented_keys(exchange.fields, _query(exchange.scope))
@@ -155,7 +179,7 @@ class ModelDoors:
             raise RequestError(auth.api_key_error("The API key is unknown, revoked or expired."))
         return key
 
-    # ── chat completions ──────────────────────────────────────────────────────────────────────
+    # ── requests to models ────────────────────────────────────────────────────────────────────
 
     async def _take_in(self, exchange: _Exchange, key: GatewayKey) -> Intake:
         """What the client asks for, and where state pins it to."""
@@ -167,7 +191,9 @@ class ModelDoors:
             limit=server.max_body_bytes,
             patience=server.body_timeout,
         )
+        place = exchange.place
         intake = take_in(
+            door_of(place.dialect, place.flavour),
             data,
             exchange.headers,
             key,
@@ -176,14 +202,32 @@ class ModelDoors:
             config_version=self._config_version,
             request_id=exchange.trace_id,
             received_at=received_at,
+            target=place.target,
+            flavour=place.flavour,
         )
-        return await pin_to_state(intake, self._services.provider_state)
+        services, state = self._services, self._services.provider_state
+        intake = await with_answers(
+            intake, services, state, exchange.headers, limit=server.max_body_bytes
+        )
+        intake = await pin_to_state(intake, state)
+        return await with_tool_states(intake, self._services)
 
-    async def _chat(self, exchange: _Exchange, key: GatewayKey) -> None:
-        intake = await self._take_in(exchange, key)
-        encoder = ChatEncoder(
-            include_usage=intake.request.include_usage, trace_id=exchange.trace_id
-        )
+    async def _ask(self, exchange: _Exchange, key: GatewayKey) -> None:
+        await self._run(exchange, key, await self._take_in(exchange, key))
+
+    async def _count(self, exchange: _Exchange, key: GatewayKey) -> None:
+        intake = without_tokens(await self._take_in(exchange, key))
+        if is_counted(intake, self._services):
+            await self._run(exchange, key, intake)
+            return
+        headers, body = estimated_count(intake)
+        fields = (JSON, *exchange.common, *headers)
+        await _answer(exchange, 200, fields, msgspec.json.encode(body))
+
+    async def _run(self, exchange: _Exchange, key: GatewayKey, intake: Intake) -> None:
+        door = door_of(intake.request.door, intake.request.flavour)
+        state = self._services.provider_state
+        encoder = keeping(door.encoder(intake.request), intake.request, state)
         pieces_in, pieces = trio.open_memory_channel[out.Output](out.CAPACITY)
         runner = RequestRunner(
             intake.request,
@@ -200,20 +244,20 @@ class ModelDoors:
             nursery.start_soon(_watch, exchange.receive, runner, watcher)
             nursery.start_soon(runner.run)
             async with pieces:
-                await self._ship(exchange, pieces, encoder, runner, stream=intake.request.stream)
+                keep_alive = door.keep_alive if intake.request.stream else None
+                await self._ship(exchange, pieces, encoder, runner, keep_alive)
             watcher.cancel()
 
     async def _ship(
         self,
         exchange: _Exchange,
         pieces: trio.MemoryReceiveChannel[out.Output],
-        encoder: ChatEncoder,
+        encoder: DoorEncoder,
         runner: RequestRunner,
-        *,
-        stream: bool,
+        keep_alive: bytes | None,
     ) -> None:
-        """Sends what the runner hands over, and comments while a stream's runner is silent."""
-        patience = self._settings.server.keepalive if stream else math.inf
+        """Sends what the runner hands over, and signs of life while a stream's runner is silent."""
+        patience = math.inf if keep_alive is None else self._settings.server.keepalive
         while True:
             piece: out.Output | None = None
             try:
@@ -223,9 +267,10 @@ class ModelDoors:
                 break
             match piece:
                 case None:
+                    assert keep_alive is not None
                     runner.stream_begun()
                     await self._begin(exchange, ())
-                    await _more(exchange, KEEP_ALIVE)
+                    await _more(exchange, keep_alive)
                 case out.StreamHead():
                     await self._begin(exchange, piece.headers)
                 case out.StreamBytes():
@@ -249,8 +294,10 @@ class ModelDoors:
 
     async def _explain(self, exchange: _Exchange, key: GatewayKey) -> None:
         services = self._services
-        intake = await self._take_in(exchange, key)
-        random = random_of(_query(exchange.scope), otherwise=services.rng.random())
+        query = _query(exchange.scope)
+        asked = replace(exchange, place=place_of(query, exchange.place))
+        intake = await self._take_in(asked, key)
+        random = random_of(query, otherwise=services.rng.random())
         answer = await explained(
             services,
             intake,
@@ -266,7 +313,10 @@ class ModelDoors:
         self, exchange: _Exchange, error: ApiError, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         fields = (JSON, *exchange.common, *headers, *error.headers, *_retry_headers(error))
-        body = msgspec.json.encode(error_body(error, exchange.trace_id))
+        place = exchange.place
+        door = error_door(place.dialect, place.flavour)
+        told = door.error_body(error, exchange.trace_id, place.flavour)
+        body = msgspec.json.encode(told)
         await _answer(exchange, error.status, fields, body)
 
 
@@ -285,8 +335,22 @@ def _query(scope: Scope) -> str:
     return bytes(scope["query_string"]).decode("latin-1")
 
 
-def _asks_for_all(scope: Scope) -> bool:
-    return parse_qs(_query(scope)).get("all") == ["true"]
+def _methods(place: paths.Place) -> tuple[str, ...]:
+    if place.endpoint is None:
+        return ("GET", "HEAD", "POST")
+    return paths.METHODS[place.endpoint]
+
+
+def _ask_of(exchange: _Exchange) -> Ask:
+    scope, place = exchange.scope, exchange.place
+    return Ask(
+        place.id, place.rest, scope["method"], _query(scope), exchange.headers, exchange.trace_id
+    )
+
+
+def _parameters(scope: Scope) -> dict[str, str]:
+    """The query's parameters by name, of several alike the last."""
+    return dict(parse_qsl(_query(scope)))
 
 
 async def _watch(receive: Receive, runner: RequestRunner, scope: trio.CancelScope) -> None:

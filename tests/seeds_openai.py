@@ -1,0 +1,266 @@
+"""A body of each of OpenAI's endpoints with every field that its API documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PNG = "iVBORw0KGgo="
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+_TOOL = {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True}
+
+CHAT: dict[str, Any] = {
+    "model": "m",
+    "messages": [
+        {"role": "developer", "content": "s", "name": "n"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "t", "cache_control": {"type": "ephemeral", "ttl": "5m"}},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+                {"type": "image_url", "image_url": {"url": "https://a.test/x", "detail": "low"}},
+                {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}},
+                {"type": "file", "file": {"file_data": "aGk=", "filename": "a.pdf"}},
+                {"type": "file", "file": {"file_id": "f"}},
+                {"type": "video_url", "video_url": {"url": "https://a.test/v.mp4"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "t"}, {"type": "refusal", "refusal": "no"}],
+            "reasoning_content": "r",
+            "reasoning": "r",
+            "reasoning_details": [
+                {"type": "reasoning.text", "text": "x", "signature": "s", "format": "f", "id": "i"},
+                {"type": "reasoning.summary", "summary": "x", "index": 1},
+                {"type": "reasoning.encrypted", "data": "x"},
+            ],
+            "thinking_blocks": [{"type": "thinking", "thinking": "x", "signature": "s"}],
+            "refusal": "r",
+            "audio": {"id": "a"},
+            "images": [{"type": "image_url", "image_url": {"url": "https://a.test/x"}}],
+            "annotations": [
+                {
+                    "type": "url_citation",
+                    "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1},
+                }
+            ],
+            "extra_content": {"google": {"thought_signature": "sig"}},
+            "tool_calls": [
+                {
+                    "id": "c1",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": '{"a": 1}'},
+                    "extra_content": {"google": {"thought_signature": "sig"}},
+                },
+                {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "x"}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "x"},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "x"}]},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "x"},
+    ],
+    "audio": {"voice": "ash", "format": "wav"},
+    "frequency_penalty": 0.5,
+    "function_call": {"name": "f"},
+    "functions": [{"name": "f", "description": "d", "parameters": SCHEMA}],
+    "logit_bias": {"1": 2},
+    "logprobs": True,
+    "max_completion_tokens": 9,
+    "max_tokens": 9,
+    "metadata": {"a": "b"},
+    "min_p": 0.1,
+    "modalities": ["text", "audio"],
+    "n": 2,
+    "parallel_tool_calls": True,
+    "prediction": {"type": "content", "content": "x"},
+    "presence_penalty": 0.5,
+    "prompt_cache_key": "k",
+    "prompt_cache_retention": "24h",
+    "reasoning_effort": "low",
+    "reasoning": {"effort": "low", "max_tokens": 2000, "exclude": True, "enabled": True},
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "s", "description": "d", "schema": SCHEMA, "strict": True},
+    },
+    "safety_identifier": "s",
+    "seed": 1,
+    "service_tier": "auto",
+    "stop": ["x"],
+    "store": True,
+    "stream": False,
+    "stream_options": {"include_usage": True},
+    "temperature": 0.5,
+    "tool_choice": {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "auto",
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+        },
+    },
+    "tools": [
+        {"type": "function", "function": _TOOL, "cache_control": {"type": "ephemeral"}},
+        {
+            "type": "custom",
+            "custom": {
+                "name": "g",
+                "description": "d",
+                "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "x"}},
+            },
+        },
+    ],
+    "top_k": 3,
+    "top_logprobs": 2,
+    "top_p": 0.5,
+    "user": "u",
+    "verbosity": "low",
+    "web_search_options": {"search_context_size": "low"},
+    "cache_control": {"type": "ephemeral"},
+    "plugins": [{"id": "web"}],
+}
+RESPONSES: dict[str, Any] = {
+    "model": "m",
+    "input": [
+        {"role": "developer", "content": "s"},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "t"},
+                {
+                    "type": "input_image",
+                    "image_url": f"data:image/png;base64,{PNG}",
+                    "detail": "low",
+                },
+                {"type": "input_image", "file_id": "f"},
+                {"type": "input_file", "filename": "a.pdf", "file_data": "aGk="},
+                {"type": "input_file", "file_url": "https://a.test/a.pdf"},
+                {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}},
+            ],
+        },
+        {
+            "type": "reasoning",
+            "id": "rs_1",
+            "summary": [{"type": "summary_text", "text": "x"}],
+            "content": [{"type": "reasoning_text", "text": "x"}],
+            "encrypted_content": "e",
+            "status": "completed",
+        },
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "phase": "commentary",
+            "content": [
+                {
+                    "type": "output_text",
+                    "text": "t",
+                    "annotations": [
+                        {
+                            "type": "url_citation",
+                            "url": "u",
+                            "title": "t",
+                            "start_index": 0,
+                            "end_index": 1,
+                        }
+                    ],
+                    "logprobs": [],
+                },
+                {"type": "refusal", "refusal": "no"},
+            ],
+        },
+        {
+            "type": "function_call",
+            "id": "fc_1",
+            "call_id": "c1",
+            "name": "f",
+            "arguments": "{}",
+            "status": "completed",
+        },
+        {"type": "function_call_output", "call_id": "c1", "output": "x", "status": "completed"},
+        {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x"},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "c2",
+            "output": [{"type": "input_text", "text": "x"}],
+        },
+    ],
+    "background": False,
+    "context_management": [{"type": "compaction", "compact_threshold": 1000}],
+    "conversation": {"id": "conv_1"},
+    "include": ["reasoning.encrypted_content", "message.output_text.logprobs"],
+    "instructions": "i",
+    "max_output_tokens": 99,
+    "max_tool_calls": 3,
+    "metadata": {"a": "b"},
+    "parallel_tool_calls": True,
+    "previous_response_id": "resp_1",
+    "prompt": {"id": "pmpt_1", "variables": {"a": "b"}, "version": "1"},
+    "prompt_cache_key": "k",
+    "prompt_cache_retention": "24h",
+    "reasoning": {"effort": "low", "summary": "auto", "generate_summary": "auto"},
+    "safety_identifier": "s",
+    "service_tier": "auto",
+    "store": True,
+    "stream": False,
+    "stream_options": {"include_obfuscation": False},
+    "temperature": 0.5,
+    "text": {
+        "format": {
+            "type": "json_schema",
+            "name": "s",
+            "description": "d",
+            "schema": SCHEMA,
+            "strict": True,
+        },
+        "verbosity": "low",
+    },
+    "tool_choice": {
+        "type": "allowed_tools",
+        "mode": "auto",
+        "tools": [{"type": "function", "name": "f"}],
+    },
+    "tools": [
+        {"type": "function", **_TOOL},
+        {
+            "type": "custom",
+            "name": "g",
+            "description": "d",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "x"},
+        },
+        {"type": "web_search", "search_context_size": "low"},
+    ],
+    "top_logprobs": 2,
+    "top_p": 0.5,
+    "truncation": "auto",
+    "user": "u",
+}
+COMPLETIONS: dict[str, Any] = {
+    "model": "m",
+    "prompt": "p",
+    "best_of": 2,
+    "echo": False,
+    "frequency_penalty": 0.5,
+    "logit_bias": {"1": 2},
+    "logprobs": 2,
+    "max_tokens": 9,
+    "n": 2,
+    "presence_penalty": 0.5,
+    "seed": 1,
+    "stop": ["x"],
+    "stream": False,
+    "stream_options": {"include_usage": True},
+    "suffix": "s",
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "user": "u",
+}
+EMBEDDINGS: dict[str, Any] = {
+    "model": "m",
+    "input": ["a", "b"],
+    "dimensions": 8,
+    "encoding_format": "float",
+    "user": "u",
+}
