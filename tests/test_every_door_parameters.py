@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
+import openai
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from signalbox.cli.main import main
 from tests.doors import door_client
@@ -132,13 +133,7 @@ def test_a_hint_that_is_left_out_is_named(
     [note] = [event for event in events if event["kind"] == "note"]
     assert (note["name"], note["data"]["attempt"]) == ("parameters_dropped", 1)
     assert told in note["data"]["fields"]
-    shown = CliRunner().invoke(
-        main,
-        [
-            *("trace", answer.headers["x-request-id"], "--data-dir", str(running.data_dir)),
-            *("--config", str(running.data_dir.parent / "signalbox.toml")),
-        ],
-    )
+    shown = command(running, "trace", answer.headers["x-request-id"])
     assert f"attempt 1: {', '.join(note['data']['fields'])}" in shown.output
     strict = ask_strictly(http, door, wire, {field: value})
     assert strict.status_code == 400
@@ -172,3 +167,40 @@ def test_several_answers_come_from_those_who_give_them_or_are_refused_by_name(
     words = words_of(door, refused)
     assert words.kind in ("unsupported_parameter", "INVALID_ARGUMENT")
     assert words.message.endswith("cannot carry n")
+
+
+@pytest.mark.parametrize(
+    ("name", "wire"), [("count_tokens", "anthropic"), ("countTokens", "gemini")]
+)
+def test_a_count_by_a_provider_has_a_trace_without_a_price_that_replays(
+    http: httpx.Client, running: Gateway, provider: Provider, name: str, wire: str
+) -> None:
+    door = DOORS[name]
+    answer = http.post(door.path(f"to-{wire}"), json=door.body(f"to-{wire}"))
+    assert "x-signalbox-estimated" not in answer.headers
+    trace = running.trace(answer.headers["x-request-id"])
+    assert (trace["door"], trace["state"]) == (door.dialect.value, "done")
+    assert trace["cost"] is None
+    told = command(running, "replay", trace["id"])
+    assert told.exit_code == 0, told.output
+
+
+def test_azure_s_client_finds_what_is_under_no_deployment(running: Gateway) -> None:
+    options: dict[str, Any] = {"api_key": KEY, "api_version": "2025-04-01-preview"}
+    client = openai.AzureOpenAI(azure_endpoint=running.url, max_retries=0, **options)
+    assert client.responses.create(model="to-openai", input="hello").output_text
+    assert "to-openai" in [model.id for model in client.models.list()]
+    deployed = openai.AzureOpenAI(
+        azure_endpoint=running.url, azure_deployment="to-openai", max_retries=0, **options
+    )
+    chat = deployed.chat.completions.create(
+        model="whatever", messages=[{"role": "user", "content": "hello"}]
+    )
+    assert chat.choices[0].finish_reason == "stop"
+
+
+def command(running: Gateway, *arguments: str) -> Result:
+    """`signalbox`, beside the running gateway."""
+    place = running.data_dir
+    more = ["--data-dir", str(place), "--config", str(place.parent / "signalbox.toml")]
+    return CliRunner().invoke(main, [*arguments, *more])
