@@ -150,7 +150,8 @@ def _tables(
 def _provider(number: int, name: str, url: str) -> str:
     keys = ", ".join(f'{{ value = "{_key(number, key)}" }}' for key in KEYS.get(name, (name,)))
     table = f"[providers.{_numbered(number, name)}]"
-    return f'{table}\napi = "openai"\nbase_url = "{url}"\nkeys = [{keys}]'
+    more = "discover = false"  # an idle connection would be tried again when it is reset
+    return f'{table}\napi = "openai"\nbase_url = "{url}"\nkeys = [{keys}]\n{more}'
 
 
 def _price_and_order(place: int, model: Model) -> str:

@@ -90,8 +90,8 @@ def _loaded(arguments: str) -> Any:
     except ValueError:
         value = arguments
     if isinstance(value, dict) and value.keys() in ({"arguments"}, {"input"}):
-        return next(iter(value.values()))  # what is no object was put into one
-    return value
+        value = next(iter(value.values()))  # what is no object was put into one
+    return {} if isinstance(value, str) and not value.strip() else value
 
 
 def read_again(door: Dialect, body: bytes) -> ChatRequest:
