@@ -222,3 +222,15 @@ async def test_memory_holds_a_bounded_amount_of_it_and_the_database_the_rest(
         assert {name: each.data for name, each in found.items()} == dict.fromkeys(
             ("one", "two", "three"), b"ten bytes."
         )
+
+
+async def test_what_may_not_be_kept_on_disk_is_known_in_memory_alone(
+    autojump_clock: MockClock,
+) -> None:
+    bench = Bench()
+    async with supervised(bench.supervisor):
+        bench.state.remember("ci", ["id"], HERE, {"call": b"signed"}, on_disk=False)
+        await trio.sleep(2 * BATCH_SECONDS)
+        assert list(await bench.state.tool_states("ci", ["call"])) == ["call"]
+    assert bench.saves() == [1]
+    assert all(record.state is None for record in bench.store.state.values())

@@ -120,22 +120,31 @@ class ProviderState:
         references: Iterable[str],
         origin: Origin,
         tool_states: Mapping[str, bytes] = _NONE,
+        *,
+        on_disk: bool = True,
     ) -> None:
         """An answer gave out `references`, which requests with this gateway key may refer to, and
         wants `tool_states` back, each with the tool call of that id.
 
+        `on_disk`: whether the database may keep those states, which hold what the model thought.
         Never waits and never raises; see `statistics`.
         """
         mark = self._marks[origin.key_id]
         expires_at = self._now() + KEPT_SECONDS
-        named: dict[str, bytes | None] = dict.fromkeys(references)
-        named.update({StateKind.TOOL_CALL + call: state for call, state in tool_states.items()})
-        self._tell(
-            [
-                StateRecord(_digest(gateway_key, name), origin.route_id, mark, expires_at, state)
-                for name, state in named.items()
-            ]
-        )
+
+        def record(name: str, state: bytes | None = None) -> StateRecord:
+            digest = _digest(gateway_key, name)
+            return StateRecord(digest, origin.route_id, mark, expires_at, state)
+
+        states = [record(StateKind.TOOL_CALL + call, it) for call, it in tool_states.items()]
+        records = [record(reference) for reference in references]
+        if on_disk:
+            records += states
+        else:
+            for state in states:
+                self._keep(state)
+        if records:
+            self._tell(records)
 
     def keep(self, gateway_key: str, states: Iterable[OwnState]) -> None:
         """The gateway's own state, which no provider has a part in; the same again replaces it.

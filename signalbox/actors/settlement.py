@@ -50,7 +50,7 @@ def settle_attempt(
                 cancelled=cancelled,
             ),
         )
-    _remember_state(request, attempt, services)
+    _remember_state(request, attempt, services, on_disk=trace.payload_limit > 0)
     route, first = attempt.route, attempt.first_token_at
     if first is None and command.outrun:
         # It would have come still later. Without this a route that is always outrun seems fast.
@@ -79,14 +79,21 @@ def settle_attempt(
     trace.body("upstream_response", received.encode("latin-1"), attempt.number)
 
 
-def _remember_state(request: Request, attempt: Attempt, services: RunnerServices) -> None:
-    """Before the end is sent: what a client does next may refer to it."""
+def _remember_state(
+    request: Request, attempt: Attempt, services: RunnerServices, *, on_disk: bool
+) -> None:
+    """Before the end is sent: what a client does next may refer to it.
+
+    `on_disk`: not where the request's payloads are to be kept nowhere.
+    """
     made = tuple(attempt.made)
     if attempt.answer_id and request.stored and "store" not in attempt.dropped:
         made += (attempt.answer_id,)
     if made or attempt.tool_states:
         origin = Origin(attempt.route.id, attempt.key.id)
-        services.provider_state.remember(request.key_id, made, origin, attempt.tool_states)
+        services.provider_state.remember(
+            request.key_id, made, origin, attempt.tool_states, on_disk=on_disk
+        )
 
 
 def _tokens_used(request: Request, attempt: Attempt, failure: Failure | None) -> int | None:
