@@ -70,7 +70,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (MESSAGES, messages(""), "non-empty"),
     (MESSAGES, messages("x", [TOOL_USE], "y"), "without `tool_result` blocks"),
     (MESSAGES, messages("x", "y", [RESULT]), "unexpected `tool_use_id`"),
-    (MESSAGES, messages("x", [TOOL_USE], [RESULT], thinking=THINKING), "Expected `thinking`"),
+    (MESSAGES, messages("x", [TOOL_USE], [RESULT], thinking=THINKING), "expected `thinking`"),
     (
         MESSAGES,
         messages("x", [THOUGHT | {"signature": "no"}, TOOL_USE], [RESULT], thinking=THINKING),
@@ -93,7 +93,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (GENERATE, {"contents": []}, "contents is not specified"),
     (GENERATE, contents([]), "must not be empty"),
     (GENERATE, contents([{"text": "x", "inlineData": {}}]), "oneof field 'data' is already set"),
-    (GENERATE, contents([{"text": "x"}], [CALLED], [ANSWERED]), "missing a thought_signature"),
+    (GENERATE, contents([{"text": "x"}], [CALLED], [ANSWERED]), "has no thought_signature"),
     (
         GENERATE,
         contents([{"text": "x"}], [CALLED | {"thoughtSignature": "bm8="}], [ANSWERED]),

@@ -260,9 +260,8 @@ def _must_begin_with_thought(blocks: list[dict[str, Any]], place: str) -> None:
     kinds = [block.get("type") for block in blocks]
     if "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking"):
         raise BadRequest(
-            f"Expected `thinking` or `redacted_thinking`, but found `{kinds[0]}`. When `thinking` "
-            "is enabled, a final `assistant` message must start with a thinking block (preceding "
-            "the lastmost set of `tool_use` and `tool_result` blocks).",
+            f"expected `thinking` or `redacted_thinking` as the first block, found `{kinds[0]}`: "
+            "with thinking on, the turn that uses a tool begins with what was thought before.",
             f"{place}.type",
         )
 

@@ -173,10 +173,8 @@ def _check_signature(parts: list[dict[str, Any]], index: int) -> None:
         name = called["name"]
         if signature is None:
             raise BadRequest(
-                "Function call is missing a thought_signature in functionCall parts. This is "
-                "required for tools to work correctly, and missing thought_signature may lead to "
-                f"degraded model performance. Additional data, function call `default_api:{name}`, "
-                f"position {place + 1} of content {index}."
+                f"contents[{index}].parts[{place}]: the call of {name!r} has no thought_signature; "
+                "this model needs the one back that it gave with the call."
             )
         if signature not in WAIVED and usual_base64(str(signature)) != sign("call", name):
             raise BadRequest("Thought signature is not valid.")
