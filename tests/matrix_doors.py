@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +72,7 @@ class Refused:
     message: str
 
 
-class Driver:
+class Driver(ABC):
     """One door. Raises what its SDK raises; `refused` reads it."""
 
     def ask(self, model: str, ask: Ask) -> Seen:
@@ -82,17 +83,17 @@ class Driver:
         answers = self.results(seen.calls, results)
         return self.send(model, ask, [*seen.turns, *answers])
 
-    def question(self, ask: Ask) -> list[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def question(self, ask: Ask) -> list[Any]: ...
 
     def results(self, calls: Sequence[Call], results: Sequence[str]) -> list[Any]:
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} has no tools; the table says so")
 
-    def send(self, model: str, ask: Ask, turns: list[Any]) -> Seen:
-        raise NotImplementedError
+    @abstractmethod
+    def send(self, model: str, ask: Ask, turns: list[Any]) -> Seen: ...
 
     def embed(self, model: str, texts: list[str]) -> list[list[float]]:
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} has no embeddings; the table says so")
 
     def refused(self, error: Exception) -> Refused:
         status = getattr(error, "status_code", None) or getattr(error, "code", None)

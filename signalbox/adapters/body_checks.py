@@ -6,7 +6,7 @@ All raise `BadRequest` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -43,7 +43,7 @@ def kind_of(value: object) -> str:
     return "nothing" if value is None else f"the number {value}"[:60]
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -6,6 +6,7 @@ back is read by `cohere_answer_reader.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from signalbox.adapters.cohere_answer_reader import EventReader, read_answer
 from signalbox.adapters.cohere_errors import decode_body_error, decode_error
 from signalbox.adapters.cohere_request_writer import Written, refusing, write_cohere_request
+from signalbox.adapters.event_decoder import SseDecoder
 from signalbox.adapters.forms import chat_form
 from signalbox.adapters.json_objects import DECODE_ERRORS, decode_object
 from signalbox.adapters.openai_headers import openai_headers
@@ -28,8 +30,8 @@ from signalbox.adapters.protocol import (
 )
 from signalbox.adapters.rate_limit_headers import parse_rate_limits
 from signalbox.adapters.splice import prefill_text
-from signalbox.adapters.sse import MAX_EVENT_BYTES, EventStreamDecoder, ServerSentEvent
-from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
+from signalbox.adapters.sse import ServerSentEvent
+from signalbox.errors import Failure, FailureKind, UnsupportedParameter
 from signalbox.types import Dialect, Request, Route, Secret
 
 
@@ -107,8 +109,8 @@ class CohereAdapter:
             return decode_body_error(fields, FailureKind.SERVER_ERROR)
         return read_answer(fields)
 
-    def stream_decoder(self, request: Request) -> CohereStreamDecoder:
-        return CohereStreamDecoder()
+    def stream_decoder(self, request: Request) -> SseDecoder:
+        return SseDecoder(_StreamReader().read_event, _failure_in)
 
     def decode_error(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
         return decode_error(status, headers, body, now)
@@ -121,79 +123,28 @@ def _is_error(fields: dict[str, object]) -> bool:
     return bool(fields.get("message") or fields.get("error"))
 
 
-class CohereStreamDecoder:
-    """See `StreamDecoder`. Nothing is told of what follows an error or the end mark."""
-
+class _StreamReader:
     def __init__(self) -> None:
-        self._events = EventStreamDecoder()
         self._reader = EventReader()
-        self._over = False
-        self._begun = False
-        self._whole: bytearray | None = None
-        """Set when the bytes are no event stream but one JSON document or a page."""
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        if self._over:
-            return []
-        if not self._begun:
-            data = data.lstrip()
-            self._begun = bool(data)
-            if data.startswith((b"{", b"[", b"<")):
-                self._whole = bytearray()
-        if self._whole is not None:
-            self._whole += data
-            if len(self._whole) > MAX_EVENT_BYTES:
-                raise ProviderProtocolError(
-                    f"more than {MAX_EVENT_BYTES} bytes of what is not the event stream asked for"
-                )
-            return []
-        return self._read(self._events.feed(data))
-
-    def end(self) -> list[StreamEvent]:
-        """See `StreamDecoder.end`. A last event that was cut in its middle is no event: what is
-        missing is told by the finish reason that did not come."""
-        if self._over:
-            return []
-        if self._whole is not None:
-            self._over = True
-            fields = decode_object(bytes(self._whole))
-            if not isinstance(fields.get("message"), dict) and _is_error(fields):
-                return [StreamError(decode_body_error(fields, FailureKind.STREAM_ERROR))]
-            raise ProviderProtocolError("one whole JSON answer where an event stream was asked for")
-        try:
-            return self._read(self._events.end())
-        except ProviderProtocolError:
-            return []
-
-    def _read(self, events: list[ServerSentEvent]) -> list[StreamEvent]:
-        read: list[StreamEvent] = []
-        for event in events:
-            if not event.data:
-                continue
-            try:
-                told = self._read_event(event)
-            except ProviderProtocolError as error:
-                if not read:
-                    raise
-                # What came before it in the same bytes is good, and must not be lost with it.
-                told = StreamError(Failure(FailureKind.PROTOCOL_ERROR, str(error)))
-            read.append(told)
-            if not isinstance(told, Delta):
-                self._over = True
-                break
-        return read
-
-    def _read_event(self, event: ServerSentEvent) -> StreamEvent:
+    def read_event(self, event: ServerSentEvent) -> Sequence[StreamEvent]:
         if event.data.startswith(b"[DONE]"):
-            return StreamFinished()
+            return [StreamFinished()]
         if event.name == b"error":
-            return _stream_error(event.data)
+            return [_stream_error(event.data)]
         told = self._reader.read(event.data, event.name.decode("utf-8", "replace"))
         if isinstance(told, Delta) and not told.has_choices:
             fields = decode_object(event.data)
             if "type" not in fields and _is_error(fields):
-                return _stream_error(event.data)
-        return told
+                return [_stream_error(event.data)]
+        return [told]
+
+
+def _failure_in(body: bytes) -> Failure | None:
+    fields = decode_object(body)
+    if not isinstance(fields.get("message"), dict) and _is_error(fields):
+        return decode_body_error(fields, FailureKind.STREAM_ERROR)
+    return None
 
 
 def _stream_error(data: bytes) -> StreamError:

@@ -29,7 +29,7 @@ MOST_PROMPTS = 2048
 
 _PROMPT = "a string, a list of strings, a list of token ids or a list of such lists"
 _CHOICES: Final[Check] = (
-    lambda v: is_whole(v) and 1 <= v <= MOST_CHOICES,  # type: ignore[operator]  # `is_whole` says that it is one
+    lambda v: is_whole(v) and 1 <= v <= MOST_CHOICES,
     f"a whole number from 1 to {MOST_CHOICES}",
 )
 _STOP: Final[Check] = (

@@ -30,7 +30,7 @@ _TOKEN = "a token id (a whole number of 0 or more)"
 
 _FIELDS: Mapping[str, Check] = MappingProxyType(
     {
-        "dimensions": (lambda v: is_whole(v) and v >= 1, "a whole number of 1 or more"),  # type: ignore[operator]  # `is_whole` says that it is one
+        "dimensions": (lambda v: is_whole(v) and v >= 1, "a whole number of 1 or more"),
         "encoding_format": (lambda v: v in ("float", BASE64), "float or base64"),
         "user": STRING,
     }

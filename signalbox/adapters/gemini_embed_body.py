@@ -32,7 +32,7 @@ from signalbox.adapters.embeddings_form import EmbeddingsRequest
 from signalbox.types import Dialect
 
 _DIMENSIONS: Final[Check] = (
-    lambda v: is_whole(v) and v >= 1,  # type: ignore[operator]  # `is_whole` says that it is one
+    lambda v: is_whole(v) and v >= 1,
     "a whole number of 1 or more",
 )
 _SNAKES = {"taskType": "task_type", "outputDimensionality": "output_dimensionality"}

@@ -113,7 +113,7 @@ def _is_list_of_objects(value: object) -> bool:
 
 
 def _is_token_count(value: object) -> bool:
-    return is_whole(value) and isinstance(value, int) and value >= 1
+    return is_whole(value) and value >= 1
 
 
 def _is_choice_count(value: object) -> bool:
