@@ -17,14 +17,10 @@ import trio
 
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind, UpstreamResponse
 from signalbox.adapters.protocol import WireRequest
-from signalbox.http.upstream_connection import (
-    READ_BYTES,
-    Exchange,
-    PhaseTimedOut,
-    PhaseTimeouts,
-)
+from signalbox.http.upstream_exchange import Exchange, PhaseTimedOut, PhaseTimeouts
 from signalbox.http.upstream_message import RequestRefused, Target, split_url
 from signalbox.http.upstream_pool import ConnectionPool, PoolStatistics
+from signalbox.http.upstream_wire import READ_BYTES
 
 MAX_STREAMED_REQUEST: Final = 64 * 1024 * 1024
 """Bytes of a request body that httpx gives as a stream. It is collected, because its length is
@@ -110,6 +106,7 @@ class _GzipResponse:
         self._inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         self._packed = b""
         self._started = False
+        self._left = False
 
     @property
     def status(self) -> int:
@@ -122,7 +119,7 @@ class _GzipResponse:
         return [(name, value) for name, value in self._exchange.headers if name not in packed]
 
     async def receive(self) -> bytes:
-        while True:
+        while not self._left:
             if data := self._unpack():
                 return data
             if self._packed:
@@ -133,7 +130,13 @@ class _GzipResponse:
             elif self._started and not self._inflate.eof:
                 raise self._malformed("it ends before its end mark")
             else:
-                return b""
+                break
+        return b""
+
+    def leave(self) -> None:
+        self._packed = b""
+        self._left = True
+        self._exchange.leave()
 
     def close(self) -> None:
         self._exchange.close()

@@ -16,12 +16,8 @@ from typing import Final
 import trio
 
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
-from signalbox.http.upstream_connection import (
-    Connection,
-    Exchange,
-    PhaseTimeouts,
-    open_connection,
-)
+from signalbox.http.upstream_connection import Connection, open_connection
+from signalbox.http.upstream_exchange import Exchange, PhaseTimeouts
 from signalbox.http.upstream_message import Origin, Target, encode_head
 
 MAX_IDLE_PER_ORIGIN: Final = 128
@@ -111,16 +107,24 @@ class ConnectionPool:
             exchange = Exchange(connection, method, keep_alive, self._release)
             started = trio.current_time()
             try:
-                await exchange.start(head, body, timeouts)
+                await exchange.start(head + body, timeouts)
                 return exchange
             except UpstreamError as error:
+                exchange.close()
                 lost = error.kind is UpstreamErrorKind.CONNECTION_LOST and not exchange.answered
                 if not lost or trio.current_time() - started > STALE_SECONDS:
                     raise
+            except BaseException:
+                exchange.close()
+                raise
             self._retried_stale += 1
         connection = await self._open(target.origin, timeouts.connect)
         exchange = Exchange(connection, method, keep_alive, self._release)
-        await exchange.start(head, body, timeouts)
+        try:
+            await exchange.start(head + body, timeouts)
+        except BaseException:
+            exchange.close()
+            raise
         return exchange
 
     def statistics(self) -> PoolStatistics:
@@ -162,7 +166,7 @@ class ConnectionPool:
             connections.leased.add(connection)
             usable = False
             try:
-                usable = self._is_young(connection) and await connection.is_silent()
+                usable = self._is_young(connection) and await connection.is_usable()
             finally:
                 if not usable:
                     self._release(connection, reusable=False)
