@@ -15,10 +15,10 @@ NODE_PACKAGES := tests/node/node_modules/.installed
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check format test test-fast test-long clients simulate lock clean
+.PHONY: help install run check format test test-fast test-long bench bench-quick clients simulate lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(DEV) ## prepare the development environment in .venv; starts nothing
 
@@ -41,6 +41,12 @@ test: $(DEV) $(NODE_PACKAGES) ## the whole suite; installs what it needs from Py
 test-long: $(DEV) ## the exhaustive variants that `make test` leaves out
 	$(VENV)/bin/pytest -m long -n 2 --dist loadfile $(ARGS)
 
+bench: $(DEV) ## the gateway beside others, all cases: about 25 minutes on a quiet machine (ARGS=--help)
+	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+bench-quick: $(DEV) ## a few cases, one round: ARGS="--servers signalbox --cases json-32,sse-32"
+	$(VENV)/bin/python -m benchmarks --quick $(ARGS)
+
 clients: $(DEV) ## other clients that people use, each in an environment of its own, against the gateway
 	tools/clients.sh $(ARGS)
 
@@ -56,7 +62,7 @@ lock: $(DEV) ## pin the dependencies again (ARGS=--upgrade takes newer versions)
 	tools/lock-clients.sh $(ARGS)
 
 clean: ## remove everything that was installed or generated here
-	rm -rf $(VENV) $(VENV)-clients tests/node/node_modules tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-clients $(VENV)-bench-* tests/node/node_modules tests/clients/node/node_modules benchmarks/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find signalbox tests benchmarks -type d -name __pycache__ -exec rm -rf {} +
 
 $(BOOTSTRAP): requirements/bootstrap.txt tools/venv.sh

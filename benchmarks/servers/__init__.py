@@ -1,0 +1,1 @@
+"""The servers that are compared, one a file, behind what `base.py` says."""
