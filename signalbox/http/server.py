@@ -1,32 +1,52 @@
-"""Serves the application: hypercorn on trio. The one place that knows which server it is."""
+"""Serves the application. The one place that knows which server it is.
+
+Clear-text HTTP/1.1 is served here (`http1_server.py`); WebSockets, HTTP/2 and TLS are handed to
+hypercorn's own connections (`http1_handover.py`).
+"""
 
 from __future__ import annotations
 
 import errno
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve as hypercorn_serve
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
 
 from signalbox.errors import SignalboxError
-from signalbox.http.application import Application
-from signalbox.http.asgi import Receive, Scope, Send
+from signalbox.http.asgi import App
+from signalbox.http.http1_exchange import Address
+from signalbox.http.http1_handover import Hypercorn
+from signalbox.http.http1_server import KEEP_ALIVE_TICKS, TICK_SECONDS, Http1Server
+
+logger = logging.getLogger("signalbox.server")
 
 BACKLOG = 1024
 """Connections that the kernel accepts for us while the loop is busy; Linux caps it at 4,096."""
-KEEP_ALIVE_SECONDS = 75.0
-"""How long an idle connection stays open. Longer than the 60 s of the usual load balancers: whoever
-closes first must be the client, or its next request meets a connection that has just gone."""
 CLOSE_SECONDS = 0.2
-"""What the connections have to close in order, after the last request under a drain has ended."""
+"""What hypercorn's connections have to close in order, after the last request under a drain."""
 LAST_RESORT_MS = 120_000
-"""TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is dead. Hypercorn's own sends
-have no deadline; shorter values also cut slow readers that live."""
+"""TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is dead, also where nothing is
+being sent to it. Shorter values also cut slow readers that live."""
+UNSENT_BYTES = 128 * 1024
+"""TCP_NOTSENT_LOWAT: what the kernel holds for a client that does not take it; what is written
+above waits here, where its back-pressure reaches the provider."""
+ACCEPTS_IN_A_ROW = 64
+"""Connections accepted before other tasks get their turn: about a millisecond."""
+ACCEPT_PAUSE_SECONDS = 0.1
+"""How long a server without free descriptors waits for some."""
+
+_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_BROKEN: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 
 
 class CannotListen(SignalboxError):
@@ -43,10 +63,15 @@ class ServerSettings:
     port: int
     """0: any free port."""
     drain_seconds: float
+    send_timeout: float = 60.0
+    """Seconds in which a client must take something of what is sent to it."""
+    certfile: Path | None = None
+    """PEM, the server's certificate first; with it every connection is TLS."""
+    keyfile: Path | None = None
 
 
 async def serve(
-    application: Application,
+    application: App,
     settings: ServerSettings,
     *,
     stop: Callable[[], Awaitable[None]],
@@ -54,84 +79,135 @@ async def serve(
 ) -> None:
     """Serves until `stop` returns, then lets requests under way end for `drain_seconds`.
 
-    `task_status.started` gets the port. Raises `CannotListen`.
+    `task_status.started` gets the port. Raises `CannotListen`, OSError where the certificate or
+    its key cannot be read.
     """
+    config = _hypercorn_config(settings)
+    ssl_context = config.create_ssl_context()
+    app_state: dict[str, Any] = {}
+    with _listen(settings.host, settings.port) as listener:
+        wrapped = wrap_app(application, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # hypercorn types ASGI messages as TypedDicts
+        lifespan = Lifespan(wrapped, config, app_state)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            server = _Server(application, settings, config, ssl_context, app_state)
+            task_status.started(listener.getsockname()[1])
+            await server.run(listener, stop)
+            await lifespan.wait_for_shutdown()
+            nursery.cancel_scope.cancel()
+
+
+class _Server:
+    """Both kinds of connections, from the first that is accepted to the end of the drain."""
+
+    def __init__(
+        self,
+        application: App,
+        settings: ServerSettings,
+        config: Config,
+        ssl_context: ssl.SSLContext | None,
+        app_state: dict[str, Any],
+    ) -> None:
+        self._drain_seconds = settings.drain_seconds
+        self._tls = ssl_context is not None
+        self._context = WorkerContext(None)
+        self._hypercorn = Hypercorn(
+            application,
+            config,
+            self._context,
+            send_timeout=settings.send_timeout,
+            app_state=app_state,
+            ssl_context=ssl_context,
+        )
+        self._http1 = Http1Server(
+            application,
+            self._hypercorn.serve,
+            send_timeout=settings.send_timeout,
+            app_state=app_state,
+        )
+
+    async def run(self, listener: socket.socket, stop: Callable[[], Awaitable[None]]) -> None:
+        async with trio.open_nursery() as nursery:
+            accepting = trio.CancelScope()
+            nursery.start_soon(self._http1.keep_time)
+            nursery.start_soon(self._accept, listener, nursery, accepting)
+            try:
+                await stop()
+                accepting.cancel()
+                listener.close()
+                with trio.move_on_after(self._drain_seconds):
+                    await self._drain()
+            finally:
+                self._hypercorn.abort()
+                nursery.cancel_scope.cancel()
+
+    async def _drain(self) -> None:
+        self._http1.drain()
+        await self._context.terminated.set()
+        await self._http1.ended()
+        while not self._hypercorn.idle:
+            await self._hypercorn.calls_ended()
+            await trio.sleep(CLOSE_SECONDS)
+            if not self._hypercorn.calls:
+                return
+
+    async def _accept(
+        self, listener: socket.socket, nursery: trio.Nursery, scope: trio.CancelScope
+    ) -> None:
+        full = False
+        with scope:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    for _ in range(ACCEPTS_IN_A_ROW):
+                        self._serve(*listener.accept(), nursery)
+                        full = False
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    if error.errno in _BROKEN:
+                        raise
+                    if error.errno in _FULL:
+                        if not full:
+                            logger.error("no connection can be accepted: %s", error.strerror)
+                        full = True
+                        await trio.sleep(ACCEPT_PAUSE_SECONDS)
+
+    def _serve(self, sock: socket.socket, address: Any, nursery: trio.Nursery) -> None:
+        sock.setblocking(False)
+        if self._tls:
+            nursery.start_soon(self._hypercorn.serve, sock, b"")
+        else:
+            self._http1.serve(sock, _client(sock.family, address), nursery)
+
+
+def _hypercorn_config(settings: ServerSettings) -> Config:
     config = Config()
-    config.errorlog = logging.getLogger("signalbox.server")
+    config.errorlog = logger
     config.accesslog = None
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_timeout = KEEP_ALIVE_TICKS * TICK_SECONDS
     config.graceful_timeout = settings.drain_seconds
     config.shutdown_timeout = settings.drain_seconds
     config.include_server_header = False
-    with _listen(settings.host, settings.port) as listener:
-        port = listener.getsockname()[1]
-        # Hypercorn takes the descriptor that it is named for its own.
-        config.bind = [f"fd://{listener.detach()}"]
-    calls = _Calls(application)
-    async with trio.open_nursery() as nursery:
-
-        async def stop_and_drain() -> None:
-            await stop()
-            nursery.start_soon(end_with_the_last_call)
-
-        async def end_with_the_last_call() -> None:
-            await calls.ended()
-            await trio.sleep(CLOSE_SECONDS)
-            await calls.ended()
-            nursery.cancel_scope.cancel()
-
-        await nursery.start(_run, calls, config, stop_and_drain)
-        task_status.started(port)
+    if settings.certfile is not None and settings.keyfile is not None:
+        config.certfile = str(settings.certfile)
+        config.keyfile = str(settings.keyfile)
+    return config
 
 
-async def _run(
-    calls: _Calls,
-    config: Config,
-    stop: Callable[[], Awaitable[None]],
-    *,
-    task_status: trio.TaskStatus[list[str]],
-) -> None:
-    await hypercorn_serve(
-        calls,  # type: ignore[arg-type]  # hypercorn types ASGI messages as TypedDicts
-        config,
-        shutdown_trigger=stop,
-        task_status=task_status,
-        mode="asgi",
-    )
-
-
-class _Calls:
-    """The application, and how many of its calls are under way: a drain ends with the last one.
-
-    Hypercorn alone often waits for the whole of the drain. When a client sends its next request in
-    the moment in which the server closes the connection, the reader of that connection waits to be
-    told that it may go on (`can_read` in its protocol/h11.py), and nobody is left to tell it.
-    """
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self._under_way = 0
-        self._one_ended = trio.Event()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._application(scope, receive, send)
-            return
-        self._under_way += 1
-        try:
-            await self._application(scope, receive, send)
-        finally:
-            self._under_way -= 1
-            self._one_ended.set()
-
-    async def ended(self) -> None:
-        while self._under_way:
-            self._one_ended = trio.Event()
-            await self._one_ended.wait()
+def _client(family: int, address: Any) -> Address | None:
+    """ASGI's `client`; None for a socket without ports."""
+    if family in (socket.AF_INET, socket.AF_INET6):
+        return address[0], address[1]
+    return None
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket of the host's family; it says here, not later, that a port is taken."""
+    """A listening socket of the host's family; it says here, not later, that a port is taken.
+
+    Accepted connections inherit its options.
+    """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -143,6 +219,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if sys.platform == "linux":
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LAST_RESORT_MS)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
