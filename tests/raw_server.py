@@ -13,7 +13,7 @@ from functools import cache
 import trio
 import trustme
 
-from signalbox.http.upstream_pool import client_ssl_context
+from signalbox.http.upstream_connect import client_ssl_context
 
 END_A_HANG = 10.0
 """Seconds. No test waits this long unless what it waits for never happens."""

@@ -15,10 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.adapters.protocol import WireRequest
 from signalbox.http.upstream import UpstreamClient
-from signalbox.http.upstream_pool import (
-    ConnectionPool,
-    client_ssl_context,
-)
+from signalbox.http.upstream_connect import client_ssl_context
+from signalbox.http.upstream_pool import ConnectionPool
 from signalbox.http.upstream_wire import READ_BYTES
 from tests.raw_server import (
     END_A_HANG,

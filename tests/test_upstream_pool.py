@@ -13,11 +13,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.adapters.protocol import WireRequest
 from signalbox.http.upstream import UpstreamClient
+from signalbox.http.upstream_origin import OriginStatistics
 from signalbox.http.upstream_pool import (
     MAX_IDLE_SECONDS,
     STALE_SECONDS,
     ConnectionPool,
-    OriginStatistics,
 )
 from tests.raw_server import (
     Handler,

@@ -8,7 +8,7 @@ import trio
 from signalbox.actors.ports import Upstream, UpstreamError, UpstreamResponse
 from signalbox.adapters.protocol import WireRequest
 from signalbox.http.upstream import UpstreamClient
-from signalbox.http.upstream_pool import OriginStatistics
+from signalbox.http.upstream_origin import OriginStatistics
 from tests.raw_server import END_A_HANG, Handler, RawConnection, RawServer
 
 BIG = b"x" * 16_000_000

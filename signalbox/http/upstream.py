@@ -19,7 +19,9 @@ from signalbox.actors.ports import UpstreamError, UpstreamErrorKind, UpstreamRes
 from signalbox.adapters.protocol import WireRequest
 from signalbox.http.upstream_exchange import Exchange, PhaseTimedOut, PhaseTimeouts
 from signalbox.http.upstream_message import RequestRefused, Target, split_url
+from signalbox.http.upstream_origin import CONNECTIONS_PER_ORIGIN
 from signalbox.http.upstream_pool import ConnectionPool, PoolStatistics
+from signalbox.http.upstream_proxies import NO_PROXIES, ProxySettings
 from signalbox.http.upstream_wire import READ_BYTES
 
 MAX_STREAMED_REQUEST: Final = 64 * 1024 * 1024
@@ -35,10 +37,21 @@ _HTTPX_ERRORS: Mapping[UpstreamErrorKind, type[httpx.TransportError]] = {
 
 
 class UpstreamClient:
-    """Implements `Upstream`. Answers in gzip, which some servers send unasked, are decoded."""
+    """Implements `Upstream`. Answers in gzip, which some servers send unasked, are decoded.
 
-    def __init__(self, pool: ConnectionPool | None = None) -> None:
-        self._pool = pool or ConnectionPool()
+    Without a pool it makes one: at most `connections_per_origin` connections, over `proxies`.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool | None = None,
+        *,
+        connections_per_origin: int = CONNECTIONS_PER_ORIGIN,
+        proxies: ProxySettings = NO_PROXIES,
+    ) -> None:
+        self._pool = pool or ConnectionPool(
+            connections_per_origin=connections_per_origin, proxies=proxies
+        )
 
     async def send(self, request: WireRequest, connect_timeout: float) -> UpstreamResponse:
         try:
@@ -160,10 +173,10 @@ class _GzipResponse:
 
 
 class UpstreamTransport(httpx.AsyncBaseTransport):
-    """A transport for `httpx.AsyncClient` under trio: HTTP/1.1, no proxies.
+    """A transport for `httpx.AsyncClient` under trio: HTTP/1.1, with the pool's proxies.
 
-    Of httpx's timeouts, `pool` has nothing to bound: no request waits for a connection. Request
-    bodies are sent with their length, never chunked.
+    Of httpx's timeouts, `connect` also bounds what `pool` is for, the wait for a connection.
+    Request bodies are sent with their length, never chunked.
     """
 
     def __init__(self, pool: ConnectionPool | None = None) -> None:

@@ -11,8 +11,9 @@ import trio
 
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.errors import SignalboxError
-from signalbox.http.upstream_connection import Connection, LeftAnswer, first_of
+from signalbox.http.upstream_connection import Connection, LeftAnswer
 from signalbox.http.upstream_message import ResponseHead, ResponseParser
+from signalbox.http.upstream_tcp import first_of
 from signalbox.http.upstream_wire import READ_BYTES
 
 UNWATCHED_BYTES: Final = 16 * 1024
@@ -89,21 +90,26 @@ class Exchange:
         Raises `UpstreamError` and `PhaseTimedOut`.
         """
         connection = self._open_connection()
-        sent = 0
-        if connection.tls is None:
-            sent = connection.wire.send_now(data)
-        elif len(data) <= UNWATCHED_BYTES:
-            await self._write(connection, data, timeouts.write)
-            sent = len(data)
-        if sent < len(data):
-            await self._write_watched(connection, memoryview(data)[sent:], timeouts)
-        elif timeouts.read == math.inf:
-            await self._read_head(connection)
-        else:
-            with trio.move_on_after(timeouts.read):
+        try:
+            sent = 0
+            if connection.tls is None:
+                sent = connection.wire.send_now(data)
+            elif len(data) <= UNWATCHED_BYTES:
+                await self._write(connection, data, timeouts.write)
+                sent = len(data)
+            if sent < len(data):
+                await self._write_watched(connection, memoryview(data)[sent:], timeouts)
+            elif timeouts.read == math.inf:
                 await self._read_head(connection)
-        if self._parser.head is None:
-            raise PhaseTimedOut("read", f"{self._origin}: no answer within {timeouts.read:g} s")
+            else:
+                with trio.move_on_after(timeouts.read):
+                    await self._read_head(connection)
+            if self._parser.head is None:
+                raise PhaseTimedOut("read", f"{self._origin}: no answer within {timeouts.read:g} s")
+        except BaseException:
+            self._connection = None
+            self._parser.abandon()
+            raise
         self._give_back_if_complete(connection)
 
     async def receive(self) -> bytes:
@@ -143,6 +149,7 @@ class Exchange:
     def close(self) -> None:
         """As `UpstreamResponse.close`."""
         if self._connection is not None:
+            self._parser.abandon()
             self._end(reusable=False)
 
     async def _write_watched(

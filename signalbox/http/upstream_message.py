@@ -7,14 +7,15 @@ know that a HEAD was asked, that a body may end with the connection, nor any bou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import httptools
 import httpx
 
 from signalbox.errors import SignalboxError
+from signalbox.types import Secret
 
 MAX_OVERHEAD: Final = 64 * 1024
 """Bytes that may come without adding to the body: heads (interim ones too), chunk extensions,
@@ -58,6 +59,19 @@ class Target:
     host_header: str
 
 
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy that is spoken to in clear text."""
+
+    host: str
+    port: int
+    authorization: Secret | None = None
+    """The value of `Proxy-Authorization`."""
+
+    def __str__(self) -> str:
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
 def split_url(url: httpx.URL) -> Target:
     """Raises `RequestRefused` for a URL that is not plain http or https."""
     if url.scheme not in _DEFAULT_PORTS:
@@ -73,18 +87,42 @@ def split_url(url: httpx.URL) -> Target:
 
 
 def encode_head(
-    method: str, target: Target, headers: Iterable[tuple[str, str]], body_length: int
+    method: str,
+    target: Target,
+    headers: tuple[tuple[str, str], ...],
+    body_length: int,
+    proxy: Proxy | None = None,
 ) -> tuple[bytes, bool]:
     """The request's head, and whether it lets the connection live on.
 
     Framing is ours: the caller's `content-length` and `transfer-encoding` are left out, and the
-    length of the body is said. Raises `RequestRefused` for what would not survive as one header.
+    length of the body is said. To a proxy it names the whole URL (RFC 9112, 3.2.2). Raises
+    `RequestRefused` for what would not survive as one header.
+    """
+    start, keep_alive = _encoded(method, target, headers, proxy)
+    if body_length or method in _METHODS_WITH_BODY:
+        return b"%bContent-Length: %d\r\n\r\n" % (start, body_length), keep_alive
+    return start + b"\r\n", keep_alive
+
+
+@lru_cache(maxsize=512)
+def _encoded(
+    method: str,
+    target: Target,
+    headers: tuple[tuple[str, str], ...],
+    proxy: Proxy | None,
+) -> tuple[bytes, bool]:
+    """All of the head but the length of the body and the end.
+
+    A gateway sends few different ones, one for each key and endpoint, and checking and encoding
+    costs more than looking one up. What is cached holds keys, as the callers' own memory does; the
+    bound is what keeps those that are not used any more from staying.
     """
     if not _TOKEN.fullmatch(method) or method == "CONNECT":
         raise RequestRefused("the method is not one that can be sent to an origin")
-    lines = [f"{method} {target.path} HTTP/1.1"]
     host = target.host_header
     keep_alive = True
+    lines: list[str] = []
     for name, value in headers:
         if not _TOKEN.fullmatch(name):
             raise RequestRefused("a header's name has characters that HTTP does not allow")
@@ -100,11 +138,14 @@ def encode_head(
             continue
         if lowered == "connection" and "close" in value.lower():
             keep_alive = False
-        lines.append(f"{name}: {value}")
-    lines.insert(1, f"Host: {host}")
-    if body_length or method in _METHODS_WITH_BODY:
-        lines.append(f"Content-Length: {body_length}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), keep_alive
+        lines.append(f"{name}: {value}\r\n")
+    resource = target.path
+    if proxy is not None:
+        resource = f"http://{target.host_header}{target.path}"
+        if proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {proxy.authorization.reveal()}\r\n")
+    start = f"{method} {resource} HTTP/1.1\r\nHost: {host}\r\n"
+    return (start + "".join(lines)).encode("latin-1"), keep_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +156,11 @@ class ResponseHead:
     reason: bytes
     http_version: str
     headers: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=1024)
+def _lowered(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 class ResponseParser:
@@ -166,6 +212,10 @@ class ResponseParser:
         self._parser = None
         return self.complete
 
+    def abandon(self) -> None:
+        """The rest of the answer is not wanted."""
+        self._parser = None  # As at its end.
+
     def take(self) -> bytes:
         """The body's bytes since the last call; at most what one `feed` brought."""
         if not self._body:
@@ -188,7 +238,7 @@ class ResponseParser:
         if len(self._headers) >= MAX_HEADERS:
             self._refuse(f"more than {MAX_HEADERS} header fields")
             return
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self._headers.append((_lowered(name), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         if self.complete or self.violation is not None or self._parser is None:

@@ -1,4 +1,5 @@
-"""Connections kept alive between requests: one free list per origin, last in, first out.
+"""Connections kept alive between requests: for each origin a free list, last in, first out, and a
+bound on those that are open, with a queue in front of it, first come, first served.
 
 Every operation costs the same however many connections are open. There is no background task:
 what has been idle too long is closed when the pool is next used.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +16,17 @@ from typing import Final
 import trio
 
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
-from signalbox.http.upstream_connection import Connection, open_connection
+from signalbox.http.upstream_connect import Connector, client_ssl_context, refused_by_proxy
+from signalbox.http.upstream_connection import Connection
 from signalbox.http.upstream_exchange import Exchange, PhaseTimeouts
 from signalbox.http.upstream_message import Origin, Target, encode_head
+from signalbox.http.upstream_origin import (
+    CONNECTIONS_PER_ORIGIN,
+    OriginConnections,
+    OriginStatistics,
+    closed,
+)
+from signalbox.http.upstream_proxies import NO_PROXIES, ProxySettings
 
 MAX_IDLE_PER_ORIGIN: Final = 128
 """What a burst leaves behind for the next one. A file descriptor each, so not without bound."""
@@ -33,29 +41,25 @@ TCP's first retransmission timeout. Later than that, the server was at work and 
 
 
 @dataclass(frozen=True, slots=True)
-class OriginStatistics:
-    idle: int
-    leased: int
-
-    @property
-    def open(self) -> int:
-        return self.idle + self.leased
-
-
-@dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """`origins` has those with an open connection; the counters run from the pool's start."""
+    """`origins` has those with an open connection, or a request that waits for one; the counters
+    run from the pool's start."""
 
     origins: Mapping[str, OriginStatistics]
     opened: int
     reused: int
     retried_stale: int
+    tls_resumed: int
+    """Connections whose TLS session went on from an earlier connection's."""
+    dns_queries: int
 
+    @property
+    def open(self) -> int:
+        return sum(counts.open for counts in self.origins.values())
 
-class _OriginConnections:
-    def __init__(self) -> None:
-        self.idle: deque[Connection] = deque()
-        self.leased: set[Connection] = set()
+    @property
+    def waiting(self) -> int:
+        return sum(counts.waiting for counts in self.origins.values())
 
 
 class ConnectionPool:
@@ -65,13 +69,16 @@ class ConnectionPool:
         self,
         ssl_context: ssl.SSLContext | None = None,
         *,
+        connections_per_origin: int = CONNECTIONS_PER_ORIGIN,
+        proxies: ProxySettings = NO_PROXIES,
         max_idle_per_origin: int = MAX_IDLE_PER_ORIGIN,
         max_idle_seconds: float = MAX_IDLE_SECONDS,
     ) -> None:
-        self._ssl_context = ssl_context or client_ssl_context()
+        self._connector = Connector(ssl_context or client_ssl_context(), proxies)
+        self._connections_per_origin = connections_per_origin
         self._max_idle_per_origin = max_idle_per_origin
         self._max_idle_seconds = max_idle_seconds
-        self._origins: dict[Origin, _OriginConnections] = {}
+        self._origins: dict[Origin, OriginConnections] = {}
         self._next_sweep = -math.inf
         self._closed = False
         self._opened = 0
@@ -100,129 +107,129 @@ class ConnectionPool:
         of which the client sees one. The gateway's retry policy accepts the same for every lost
         connection. A request on a fresh connection is never repeated.
         """
-        head, keep_alive = encode_head(method, target, headers, len(body))
-        connection = await self._take_idle(target.origin)
-        if connection is not None:
-            self._reused += 1
-            exchange = Exchange(connection, method, keep_alive, self._release)
-            started = trio.current_time()
-            try:
-                await exchange.start(head + body, timeouts)
-                return exchange
-            except UpstreamError as error:
-                exchange.close()
-                lost = error.kind is UpstreamErrorKind.CONNECTION_LOST and not exchange.answered
-                if not lost or trio.current_time() - started > STALE_SECONDS:
-                    raise
-            except BaseException:
-                exchange.close()
-                raise
-            self._retried_stale += 1
-        connection = await self._open(target.origin, timeouts.connect)
-        exchange = Exchange(connection, method, keep_alive, self._release)
+        now = trio.current_time()
+        if now >= self._next_sweep:
+            self._sweep(now)
+        origin = target.origin
+        connections = self._origins.get(origin) or self._add_origin(origin)
+        proxy = connections.proxy
+        head, keep_alive = encode_head(method, target, headers, len(body), proxy)
+        data = head + body
+        await trio.lowlevel.checkpoint_if_cancelled()
+        seconds = timeouts.connect
+        connection = connections.take()
+        if connection is None and not connections.try_permit():
+            connection, seconds = await _wait_in_turn(connections, seconds)
         try:
-            await exchange.start(head + body, timeouts)
+            while connection is not None:
+                if now - connection.idle_since < self._max_idle_seconds and (
+                    connection.is_usable_now()
+                    if connection.tls is None
+                    else await connection.is_usable()
+                ):
+                    break
+                connections.discard(connection)
+                connection = connections.take_for_permit()
+            if connection is not None:
+                self._reused += 1
+                exchange = Exchange(connection, method, keep_alive, connections.release)
+                try:
+                    await exchange.start(data, timeouts)
+                except UpstreamError as error:
+                    lost = error.kind is UpstreamErrorKind.CONNECTION_LOST and not exchange.answered
+                    if not lost or trio.current_time() - now > STALE_SECONDS:
+                        raise
+                    self._retried_stale += 1
+                    connections.discard(connection)
+                    connection = None
+            if connection is None:
+                connection = await self._open(connections, seconds)
+                exchange = Exchange(connection, method, keep_alive, connections.release)
+                await exchange.start(data, timeouts)
         except BaseException:
-            exchange.close()
+            if connection is None:
+                connections.release_permit()
+            else:
+                connections.release(connection, reusable=False)
             raise
+        if connection.tls is not None and not connection.session_kept:
+            self._connector.keep_session(connection)
+        if proxy is not None and exchange.status == 407:
+            exchange.close()
+            raise refused_by_proxy(origin, proxy, 407)
         return exchange
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
             origins={
-                str(origin): OriginStatistics(len(connections.idle), len(connections.leased))
+                str(origin): connections.statistics()
                 for origin, connections in self._origins.items()
-                if connections.idle or connections.leased
+                if not connections.unused
             },
             opened=self._opened,
             reused=self._reused,
             retried_stale=self._retried_stale,
+            tls_resumed=self._connector.tls_resumed,
+            dns_queries=self._connector.resolver.queries,
         )
 
     def __repr__(self) -> str:
         statistics = self.statistics()
         origins = ", ".join(
-            f"{origin} {counts.idle} idle {counts.leased} leased"
+            f"{origin} {counts.idle} idle {counts.leased} leased {counts.opening} opening "
+            f"{counts.waiting} waiting"
             for origin, counts in statistics.origins.items()
         )
-        return (
-            f"<ConnectionPool [{origins}] opened={statistics.opened} "
-            f"reused={statistics.reused} retried_stale={statistics.retried_stale}>"
+        counters = " ".join(
+            f"{name}={getattr(statistics, name)}"
+            for name in ("opened", "reused", "retried_stale", "tls_resumed", "dns_queries")
         )
+        return f"<ConnectionPool [{origins}] {counters}>"
 
     def close(self) -> None:
-        """Closes every connection; answers that are still being read end in `CONNECTION_LOST`."""
+        """Closes every connection; answers that are still being read end in `CONNECTION_LOST`, and
+        who waits for a connection is refused."""
         self._closed = True
         origins, self._origins = self._origins, {}
         for connections in origins.values():
-            for connection in (*connections.idle, *connections.leased):
-                connection.close()
+            connections.close()
 
-    async def _take_idle(self, origin: Origin) -> Connection | None:
-        self._sweep()
-        connections = self._origins.get(origin)
-        while connections is not None and connections.idle:
-            connection = connections.idle.pop()
-            connections.leased.add(connection)
-            usable = False
-            try:
-                usable = self._is_young(connection) and await connection.is_usable()
-            finally:
-                if not usable:
-                    self._release(connection, reusable=False)
-            if usable:
-                return connection
-        return None
-
-    async def _open(self, origin: Origin, connect_seconds: float) -> Connection:
-        self._refuse_when_closed(origin)
-        connection = await open_connection(origin, self._ssl_context, connect_seconds)
+    def _add_origin(self, origin: Origin) -> OriginConnections:
         if self._closed:
-            connection.close()
-        self._refuse_when_closed(origin)
+            raise closed(origin)
+        connections = self._origins[origin] = OriginConnections(
+            origin,
+            limit=self._connections_per_origin,
+            max_idle=self._max_idle_per_origin,
+            proxy=None if origin.tls else self._connector.proxies.proxy_for(origin),
+        )
+        return connections
+
+    async def _open(self, connections: OriginConnections, seconds: float) -> Connection:
+        connection = await self._connector.open(connections.origin, seconds)
+        connections.opened(connection)
         self._opened += 1
-        self._origins.setdefault(origin, _OriginConnections()).leased.add(connection)
         return connection
 
-    def _refuse_when_closed(self, origin: Origin) -> None:
-        if self._closed:
-            raise UpstreamError(
-                UpstreamErrorKind.CONNECT_FAILED, f"{origin}: the upstream client is closed"
-            )
-
-    def _release(self, connection: Connection, reusable: bool) -> None:
-        connections = self._origins.get(connection.origin)
-        if connections is None:  # The pool was closed, and the connection with it.
-            return
-        connections.leased.discard(connection)
-        if not reusable:
-            connection.close()
-            return
-        connection.idle_since = trio.current_time()
-        connections.idle.append(connection)
-        if len(connections.idle) > self._max_idle_per_origin:
-            connections.idle.popleft().close()
-
-    def _is_young(self, connection: Connection) -> bool:
-        return trio.current_time() - connection.idle_since < self._max_idle_seconds
-
-    def _sweep(self) -> None:
+    def _sweep(self, now: float) -> None:
         """Once in `max_idle_seconds`, closes what is too old and forgets origins without any."""
-        now = trio.current_time()
-        if now < self._next_sweep:
-            return
         self._next_sweep = now + self._max_idle_seconds
         for origin, connections in list(self._origins.items()):
-            while connections.idle and not self._is_young(connections.idle[0]):
-                connections.idle.popleft().close()
-            if not connections.idle and not connections.leased:
+            connections.close_idle_since(now - self._max_idle_seconds)
+            if connections.unused:
                 del self._origins[origin]
 
 
-def client_ssl_context() -> ssl.SSLContext:
-    """The system's certificates, host names checked, HTTP/1.1 and nothing else by ALPN."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    # Some builds of Python set it. An end without TLS's goodbye may be an answer that was cut off.
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    return context
+async def _wait_in_turn(
+    connections: OriginConnections, seconds: float
+) -> tuple[Connection | None, float]:
+    """A permit, with a connection or to open one, and what is left of the seconds."""
+    started = trio.current_time()
+    with trio.move_on_after(seconds):
+        connection = await connections.wait()
+        return connection, seconds - (trio.current_time() - started)
+    raise UpstreamError(
+        UpstreamErrorKind.CONNECT_TIMEOUT,
+        f"{connections.origin}: no connection within {seconds:g} s: "
+        f"all {connections.limit} connections are in use",
+    )
