@@ -18,10 +18,10 @@ import trio
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind, UpstreamResponse
 from signalbox.adapters.protocol import WireRequest
 from signalbox.http.upstream_exchange import Exchange, PhaseTimedOut, PhaseTimeouts
-from signalbox.http.upstream_message import RequestRefused, Target, split_url
 from signalbox.http.upstream_origin import CONNECTIONS_PER_ORIGIN
 from signalbox.http.upstream_pool import ConnectionPool, PoolStatistics
 from signalbox.http.upstream_proxies import NO_PROXIES, ProxySettings
+from signalbox.http.upstream_request import RequestRefused, Target, split_url
 from signalbox.http.upstream_wire import READ_BYTES
 
 MAX_STREAMED_REQUEST: Final = 64 * 1024 * 1024
@@ -61,7 +61,7 @@ class UpstreamClient:
                 target,
                 request.headers,
                 request.body,
-                PhaseTimeouts(connect=connect_timeout),
+                _phases(connect_timeout),
             )
         except RequestRefused as error:
             raise UpstreamError(
@@ -80,6 +80,11 @@ class UpstreamClient:
         return f"UpstreamClient({self._pool!r})"
 
 
+@lru_cache(maxsize=64)
+def _phases(connect: float) -> PhaseTimeouts:
+    return PhaseTimeouts(connect=connect)
+
+
 @lru_cache(maxsize=256)  # Parsing costs 30 µs. A gateway calls one URL per provider and endpoint.
 def _target(url: str) -> Target:
     try:
@@ -92,12 +97,10 @@ def _target(url: str) -> Target:
 
 
 def _decoded(exchange: Exchange, target: Target) -> UpstreamResponse:
-    codings = [
-        value.strip().lower() for name, value in exchange.headers if name == "content-encoding"
-    ]
-    if codings in ([], ["identity"]):
+    codings = exchange.head.content_codings
+    if not codings or codings == ("identity",):
         return exchange
-    if codings in (["gzip"], ["x-gzip"]):
+    if codings in (("gzip",), ("x-gzip",)):
         return _GzipResponse(exchange, target)
     exchange.close()
     raise UpstreamError(

@@ -10,8 +10,9 @@ import trio
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.http.upstream_connection import Connection
 from signalbox.http.upstream_dns import Resolver
-from signalbox.http.upstream_message import Origin, Proxy, ResponseParser
 from signalbox.http.upstream_proxies import ProxySettings
+from signalbox.http.upstream_request import Origin, Proxy
+from signalbox.http.upstream_response import ResponseParser
 from signalbox.http.upstream_tcp import NoAddressAnswered, connect_any
 from signalbox.http.upstream_wire import Wire
 

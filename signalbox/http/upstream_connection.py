@@ -7,7 +7,8 @@ from typing import Final
 
 import trio
 
-from signalbox.http.upstream_message import Origin, ResponseParser
+from signalbox.http.upstream_request import Origin
+from signalbox.http.upstream_response import ResponseParser
 from signalbox.http.upstream_wire import READ_BYTES, NothingYet, Wire
 
 LEFT_BYTES: Final = 64 * 1024

@@ -12,7 +12,7 @@ import trio
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.errors import SignalboxError
 from signalbox.http.upstream_connection import Connection, LeftAnswer
-from signalbox.http.upstream_message import ResponseHead, ResponseParser
+from signalbox.http.upstream_response import ResponseHead, ResponseParser
 from signalbox.http.upstream_tcp import first_of
 from signalbox.http.upstream_wire import READ_BYTES
 
@@ -53,6 +53,16 @@ class Exchange:
     goes wrong or `close` comes first. `release(connection, reusable)` is called exactly once,
     unless `start` raises: then the connection is still the caller's.
     """
+
+    __slots__ = (
+        "_connection",
+        "_keep_alive",
+        "_left",
+        "_origin",
+        "_parser",
+        "_release",
+        "answered",
+    )
 
     def __init__(
         self,
@@ -100,7 +110,8 @@ class Exchange:
             if sent < len(data):
                 await self._write_watched(connection, memoryview(data)[sent:], timeouts)
             elif timeouts.read == math.inf:
-                await self._read_head(connection)
+                while self._parser.head is None:
+                    await self._read(connection)
             else:
                 with trio.move_on_after(timeouts.read):
                     await self._read_head(connection)

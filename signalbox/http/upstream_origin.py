@@ -15,7 +15,7 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.http.upstream_connection import Connection
-from signalbox.http.upstream_message import Origin, Proxy
+from signalbox.http.upstream_request import Origin, Proxy
 
 CONNECTIONS_PER_ORIGIN: Final = 1000
 """Open at once. A stream holds one for as long as it runs. A file descriptor each, of which many

@@ -19,7 +19,6 @@ from signalbox.actors.ports import UpstreamError, UpstreamErrorKind
 from signalbox.http.upstream_connect import Connector, client_ssl_context, refused_by_proxy
 from signalbox.http.upstream_connection import Connection
 from signalbox.http.upstream_exchange import Exchange, PhaseTimeouts
-from signalbox.http.upstream_message import Origin, Target, encode_head
 from signalbox.http.upstream_origin import (
     CONNECTIONS_PER_ORIGIN,
     OriginConnections,
@@ -27,6 +26,7 @@ from signalbox.http.upstream_origin import (
     closed,
 )
 from signalbox.http.upstream_proxies import NO_PROXIES, ProxySettings
+from signalbox.http.upstream_request import Origin, RequestHeads, Target
 
 MAX_IDLE_PER_ORIGIN: Final = 128
 """What a burst leaves behind for the next one. A file descriptor each, so not without bound."""
@@ -78,6 +78,7 @@ class ConnectionPool:
         self._connections_per_origin = connections_per_origin
         self._max_idle_per_origin = max_idle_per_origin
         self._max_idle_seconds = max_idle_seconds
+        self._heads = RequestHeads()
         self._origins: dict[Origin, OriginConnections] = {}
         self._next_sweep = -math.inf
         self._closed = False
@@ -113,7 +114,7 @@ class ConnectionPool:
         origin = target.origin
         connections = self._origins.get(origin) or self._add_origin(origin)
         proxy = connections.proxy
-        head, keep_alive = encode_head(method, target, headers, len(body), proxy)
+        head, keep_alive = self._heads.encode(method, target, headers, len(body), proxy)
         data = head + body
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = timeouts.connect

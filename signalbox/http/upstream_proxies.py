@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from signalbox.errors import SignalboxError
-from signalbox.http.upstream_message import Origin, Proxy
+from signalbox.http.upstream_request import Origin, Proxy
 from signalbox.types import Secret
 
 _DEFAULT_PORT: Final = 80  # of a URL with the scheme http; curl alone takes 1080

@@ -1,20 +1,12 @@
-"""The upstream client's HTTP/1.1: request heads, and the parser of answers, fed in every way."""
+"""The parser of providers' answers, fed in every way."""
 
 from itertools import pairwise
 
-import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from signalbox.http.upstream_message import (
-    MAX_HEADERS,
-    MAX_OVERHEAD,
-    RequestRefused,
-    ResponseParser,
-    encode_head,
-    split_url,
-)
+from signalbox.http.upstream_response import MAX_HEADERS, MAX_OVERHEAD, ResponseParser
 
 
 def parse(pieces: list[bytes], method: str = "POST") -> tuple[ResponseParser, bytes]:
@@ -157,56 +149,3 @@ def answer_head(length: int) -> bytes:
 def test_no_bytes_make_the_parser_raise(pieces: list[bytes], method: str) -> None:
     parser, _ = parse(pieces, method)
     parser.end()
-
-
-def head_of(
-    url: str, headers: tuple[tuple[str, str], ...] = (), method: str = "POST", length: int = 0
-) -> bytes:
-    return encode_head(method, split_url(httpx.URL(url)), headers, length)[0]
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "path"),
-    [
-        ("http://api.test/v1/chat?a=b", "api.test", "/v1/chat?a=b"),
-        ("https://api.test:443", "api.test", "/"),
-        ("http://api.test:8080/", "api.test:8080", "/"),
-        ("http://[::1]:8080/", "[::1]:8080", "/"),
-        ("https://bücher.test/ä", "xn--bcher-kva.test", "/%C3%A4"),
-    ],
-)
-def test_a_head_names_host_and_path(url: str, host: str, path: str) -> None:
-    assert head_of(url, method="GET") == f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-
-
-def test_the_length_is_counted_not_believed() -> None:
-    claimed = (("Content-Length", "7"), ("Transfer-Encoding", "chunked"), ("x-a", "b"))
-    assert head_of("http://a.test/", claimed, length=3) == (
-        b"POST / HTTP/1.1\r\nHost: a.test\r\nx-a: b\r\nContent-Length: 3\r\n\r\n"
-    )
-
-
-@pytest.mark.parametrize(
-    "url", ["ftp://a.test/", "http:///path", "/path", "https://user:password@a.test/"]
-)
-def test_a_url_that_is_not_plain_http_is_refused(url: str) -> None:
-    with pytest.raises(RequestRefused) as refusal:
-        split_url(httpx.URL(url))
-    assert "password" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("x-a", "hidden\r\nx-b: c"),
-        ("x-a", "hidden\n"),
-        ("x-a", "hidden\0"),
-        ("x-a", "hidden…"),
-        ("hidden: b\r\nx-a", "c"),
-        ("", "hidden"),
-    ],
-)
-def test_a_header_that_would_not_stay_one_header_is_refused(name: str, value: str) -> None:
-    with pytest.raises(RequestRefused) as refusal:
-        head_of("http://a.test/", ((name, value),))
-    assert "hidden" not in str(refusal.value)
