@@ -56,7 +56,7 @@ class Storage(Table, frozen=True):
 
 
 class Limits(Table, frozen=True):
-    """The global limiter; None: no limit."""
+    """The global limiter (None: no limit), and what calls are held to."""
 
     rpm: Count | None = None
     tpm: Count | None = None
@@ -64,6 +64,8 @@ class Limits(Table, frozen=True):
     burst: Count | None = None
     """Requests at once; None: as many as `rpm`."""
     default_max_tokens: Count = 8192
+    connections_per_origin: Annotated[int, Meta(ge=1, le=65_535)] = 1000
+    """Open at once to one provider's address, by one process."""
 
 
 class Retry(Table, frozen=True):

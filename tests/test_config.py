@@ -147,6 +147,7 @@ def test_an_empty_configuration_has_the_documented_defaults(tmp_path: Path) -> N
     settings = load(tmp_path)
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
     assert settings.limits.default_max_tokens == 8192
+    assert settings.limits.connections_per_origin == 1000
     assert (settings.retry.base_delay, settings.retry.max_wait) == (0.4, 30.0)
     assert settings.traces.retention_days == 7
     assert settings.routing.strategy is Strategy.BALANCED

@@ -30,6 +30,11 @@ MISTAKES = {
         "limits.rpm = true",
         "signalbox.toml:1: limits.rpm: expected an integer of at least 1, got true",
     ),
+    "number out of its range's bottom": (
+        "limits.connections_per_origin = 0",
+        "signalbox.toml:1: limits.connections_per_origin: "
+        "expected an integer from 1 to 65535, got 0",
+    ),
     "infinite number": (
         "timeouts.total = inf",
         "signalbox.toml:1: timeouts.total: expected a number above 0 and up to 86400, got Infinity",
