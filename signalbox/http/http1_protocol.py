@@ -1,6 +1,6 @@
 """HTTP/1.1 as a server reads it, without I/O: requests, their bodies, and what breaks the rules.
 
-Framing follows RFC 9112. Heads are split by llhttp through httptools; what it lets pass, and what
+Framing follows RFC 9112. Fields are split by llhttp through httptools; what it lets pass, and what
 two readers could take for two different messages, is refused here. Whatever the bytes are, the one
 exception is `Violation`, and after it nothing more of the connection is read.
 """
@@ -16,6 +16,7 @@ from signalbox.http.http1_chunks import ChunkReader
 from signalbox.http.http1_violation import Violation
 
 HeaderFields = list[tuple[bytes, bytes]]
+"""In the order received, names in lower case, values without whitespace around them."""
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a head. Common servers take 8 to 16 KiB; `x-signalbox-extra` holds JSON."""
@@ -26,16 +27,16 @@ MAX_FIELDS: Final = 128
 MAX_BLANK_LINES: Final = 4
 """Empty lines before a request, which old clients send after a body (RFC 9112, section 2.2)."""
 
-METHODS: Final = frozenset(
-    {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"}
-)
+METHODS: Final = {
+    it.encode(): it for it in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+}
 """CONNECT is for proxies; what is not listed is answered 501 (RFC 9110, section 9.1)."""
 
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
 """The beginning of RFC 9113's section 3.4; the rest of it is HTTP/2's own to check."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_REQUEST_LINE = re.compile(rb"(%b{1,32}) ([!-~]+) HTTP/(\d)\.(\d)\r\n" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b{1,32}) ([!-~]+) HTTP/(\d\.\d)\r\n" % _TOKEN)
 _BEGINNING = re.compile(rb"%b{1,32}(?: |\Z)" % _TOKEN)
 """What a request begins with; a TLS hello, for one, does not."""
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -44,6 +45,8 @@ _HOST = re.compile(rb"[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]*")
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 _CODINGS = re.compile(rb"%b+(?:[ \t]*,[ \t]*%b+)*" % (_TOKEN, _TOKEN))
 
+_SLASH: Final = ord("/")
+_VERSIONS: Final = {b"1.1": "1.1", b"1.0": "1.0"}
 _LOOKED_AT: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
 )
@@ -66,15 +69,17 @@ class Request:
         "target",
     )
 
-    def __init__(self, method: bytes, target: bytes, http_version: str) -> None:
-        self.method = method.decode("ascii")
+    def __init__(
+        self, method: str, target: bytes, http_version: str, headers: HeaderFields
+    ) -> None:
+        self.method = method
         self.target = target
         """As it was sent: visible ASCII without a fragment."""
         self.raw_path, _, self.query = target.partition(b"?")
         """Percent-encoded, with scheme and authority where the target is in absolute form."""
-        self.http_version: str = http_version
+        self.http_version = http_version
         """`1.0` or `1.1`."""
-        self.headers: HeaderFields = []
+        self.headers = headers
         self.keep_alive = True
         """Whether the client lets the connection live on (RFC 9112, section 9.3)."""
         self.continue_awaited = False
@@ -193,15 +198,21 @@ class Http1Protocol:
         if line is None:
             self._check_request_line_begun()
             return None
-        method, target, major, minor = line.groups()
-        self._check_request_line(method, target, major, minor)
+        method, target, number = line.groups()
+        if (
+            number not in _VERSIONS
+            or method not in METHODS
+            or target[0] != _SLASH
+            or b"#" in target
+        ):
+            self._check_request_line(method, target, number)
         end = buffer.find(b"\r\n\r\n", max(self._searched, line.end() - 2), MAX_HEAD)
         if end < 0:
             self._check_unfinished()
             return None
         end += 4
-        request = Request(method, target, "1.1" if minor == b"1" else "1.0")
-        self._split(buffer[:end], request)
+        fields = self._split(buffer[:end])
+        request = Request(METHODS[method], target, _VERSIONS[number], fields)
         handed_over = self._read_fields(request)
         self._searched = self._blank_lines = 0
         self._untouched = False
@@ -242,28 +253,24 @@ class Http1Protocol:
             raise Violation(431, f"The request's head is longer than {MAX_HEAD} bytes.")
         self._searched = max(0, len(self._buffer) - 3)
 
-    def _check_request_line(self, method: bytes, target: bytes, major: bytes, minor: bytes) -> None:
-        if major != b"1" or minor not in b"01":
-            raise Violation(
-                505,
-                f"HTTP/{major.decode()}.{minor.decode()} is not spoken here; expected HTTP/1.1.",
-            )
+    def _check_request_line(self, method: bytes, target: bytes, number: bytes) -> None:
+        if number not in _VERSIONS:
+            raise Violation(505, f"HTTP/{number.decode()} is not spoken here; expected HTTP/1.1.")
         if method not in METHODS:
             raise Violation(501, f"The method {method.decode()} is not implemented.")
         if b"#" in target:
             raise Violation(400, "The request's target has a fragment.")
         asterisk = target == b"*" and method == b"OPTIONS"
-        if target[0] != 0x2F and not asterisk and _ABSOLUTE.match(target) is None:
+        if target[0] != _SLASH and not asterisk and _ABSOLUTE.match(target) is None:
             raise Violation(400, "The request's target is neither a path nor an http URL.")
 
-    def _split(self, head: bytes, request: Request) -> None:
-        self._fields = request.headers
-        parser = httptools.HttpRequestParser(self)
+    def _split(self, head: bytes) -> HeaderFields:
+        fields = self._fields = []
         try:
             # The head alone: the parser has no way to say where in the bytes a message ended.
-            parser.feed_data(head)
+            httptools.HttpRequestParser(self).feed_data(head)
         except httptools.HttpParserUpgrade:
-            pass
+            pass  # Whether it is one is decided below.
         except httptools.HttpParserCallbackError as error:
             # The callback does not raise by itself, so this is a Ctrl-C inside it, or a bug.
             raise (error.__context__ or error) from None
@@ -271,8 +278,9 @@ class Http1Protocol:
             raise Violation(400, f"The request's head is malformed: {error}.") from None
         finally:
             self._fields = []
-        if len(request.headers) > MAX_FIELDS:
+        if len(fields) > MAX_FIELDS:
             raise Violation(431, f"The request has more than {MAX_FIELDS} header fields.")
+        return fields
 
     def _read_fields(self, request: Request) -> Literal["websocket", "h2"] | None:
         host: bytes | None = None

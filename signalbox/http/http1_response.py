@@ -18,6 +18,13 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES: Final = {
     it.value: b"HTTP/1.1 %d %b\r\n" % (it.value, it.phrase.encode("ascii")) for it in HTTPStatus
 }
+_ENDS: Final = {
+    (True, False): b"\r\n",
+    (True, True): b"connection: keep-alive\r\n\r\n",
+    (False, False): b"connection: close\r\n\r\n",
+    (False, True): b"connection: close\r\n\r\n",
+}
+"""The last lines of a head, by `keep_alive` and whether the client speaks HTTP/1.0."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -119,47 +126,43 @@ class Response:
         return out
 
     def _encode_head(self, data: bytes, more: bool, date: bytes) -> bytes:
-        status = self._status
-        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        parts = [line]
         length: bytes | None = None
-        dated = False
+        lines = 0
+        parts: list[bytes] = []
         for name, value in self._headers:
             kind = _KINDS.get(name)
             if kind is None:
                 kind = _learn(name)
-            if kind == _PLAIN:
-                parts.append(b"%b: %b\r\n" % (name, value))
-            elif kind == _LENGTH:
+            if kind == _LENGTH:
                 length = _checked_length(length, value)
             elif kind == _CONNECTION:
                 # What else may stand there is between the server and its client.
                 if b"close" in value.lower():
                     self.keep_alive = False
-            elif kind == _DATE:
-                dated = True
-                parts.append(b"date: %b\r\n" % value)
+            elif kind != _CODING:
+                if kind == _DATE:
+                    date = b""
+                parts += (name, b": ", value, b"\r\n")
+                lines += 1
+        given = b"".join(parts)
+        # A line end inside a value would be a header, or a response, of somebody else's making.
+        if given.count(b"\n") != lines or given.count(b"\r") != lines or b"\0" in given:
+            raise ResponseMisused("a header's value has a line end or NUL in it")
         framing = self._framed(length, data, more)
-        if not dated:
-            parts.append(date)
         if length is None and (framing == _COUNTED or (self._to_head and data and not more)):
             length = b"%d" % len(data)
-        if length is not None and status != 204:
-            parts.append(b"content-length: %b\r\n" % length)
-        elif framing == _CHUNKED:
-            parts.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep_alive:
-            parts.append(b"connection: close\r\n")
-        elif self._http_1_0:
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        head = b"".join(parts)
-        # A line end inside a value would be a header, or a response, of somebody else's making.
-        lines = len(parts)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
-            raise ResponseMisused("a header's value has a line end or NUL in it")
+        if length is not None and self._status != 204:
+            framed = b"content-length: %b\r\n" % length
+        else:
+            framed = b"transfer-encoding: chunked\r\n" if framing == _CHUNKED else b""
         self._framing = framing
-        return head
+        return b"%b%b%b%b%b" % (
+            _STATUS_LINES.get(self._status) or b"HTTP/1.1 %d \r\n" % self._status,
+            given,
+            date,
+            framed,
+            _ENDS[self.keep_alive, self._http_1_0],
+        )
 
     def _framed(self, length: bytes | None, data: bytes, more: bool) -> int:
         if self._to_head or self._status in _WITHOUT_BODY:

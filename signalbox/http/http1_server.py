@@ -1,7 +1,7 @@
 """HTTP/1.1 on clear text: connections, their requests in order, their time limits, their drain.
 
-A connection has two tasks in the server's nursery: one reads (`Transport.read`), one answers
-(`Connection.run`). There is no task and no nursery for a request.
+A connection is one task, which answers; one more reads for all of them (`Poller`). There is no task
+and no nursery for a request.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import trio
 
 from signalbox.http.asgi import App
 from signalbox.http.http1_exchange import DRAIN_BYTES, Address, Exchange
+from signalbox.http.http1_poller import Poller
 from signalbox.http.http1_protocol import HandOver, Request
 from signalbox.http.http1_response import Response
 from signalbox.http.http1_transport import Transport
@@ -49,7 +50,7 @@ HandOverTo = Callable[[socket.socket, bytes], Awaitable[None]]
 
 
 class Http1Server:
-    """`serve` each accepted socket, with `keep_time` in a task beside; `drain`, then `ended`."""
+    """`serve` each accepted socket, with `run` in a task beside; `drain`, then `ended`."""
 
     def __init__(
         self,
@@ -66,18 +67,23 @@ class Http1Server:
         self.draining = False
         self.tick = 0
         self.date = b""
+        self.poller = Poller()
         self._connections: set[Connection] = set()
         self._one_ended = trio.Event()
         self._tell_time()
 
     def serve(self, sock: socket.socket, client: Address | None, nursery: trio.Nursery) -> None:
-        """Starts the two tasks of a connection; they end with it, or with the nursery."""
+        """Starts the task of a connection; it ends with it, or with the nursery."""
         connection = Connection(self, sock, client)
         self._connections.add(connection)
         nursery.start_soon(connection.run)
-        nursery.start_soon(connection.transport.read)
 
-    async def keep_time(self) -> None:
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.poller.run)
+            nursery.start_soon(self._keep_time)
+
+    async def _keep_time(self) -> None:
         while True:
             await trio.sleep(TICK_SECONDS)
             self.tick += 1
@@ -112,7 +118,7 @@ class Connection:
     __slots__ = ("__weakref__", "_client", "_expired", "_local", "_server", "expires", "transport")
 
     def __init__(self, server: Http1Server, sock: socket.socket, client: Address | None) -> None:
-        self.transport = Transport(sock, server.send_timeout)
+        self.transport = Transport(sock, server.poller, server.send_timeout)
         self.expires = server.tick + KEEP_ALIVE_TICKS
         """The server's tick at which waiting ends; none while the application is at work."""
         self._server = server

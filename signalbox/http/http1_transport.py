@@ -1,4 +1,4 @@
-"""One connection's socket and the task that reads it: bytes in, bytes out, and the client's end."""
+"""One connection's socket: bytes in, bytes out, and the client's end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from signalbox.http.http1_poller import Poller
 from signalbox.http.http1_protocol import Http1Protocol
 from signalbox.http.http1_socket import (
     READ_BYTES,
@@ -31,11 +32,11 @@ SENDS_IN_A_ROW: Final = 128
 
 
 class Transport:
-    """`read` runs in a task of its own. All others may be called by any task of the connection."""
+    """Everything may be called by any task of the connection; the poller calls `read`."""
 
     __slots__ = (
-        "_fd",
-        "_room",
+        "_poller",
+        "_reading",
         "_send_timeout",
         "_sending",
         "_sends",
@@ -48,7 +49,7 @@ class Transport:
         "socket",
     )
 
-    def __init__(self, sock: socket.socket, send_timeout: float) -> None:
+    def __init__(self, sock: socket.socket, poller: Poller, send_timeout: float) -> None:
         self.socket = sock
         self.protocol = Http1Protocol()
         self.gone = False
@@ -61,61 +62,49 @@ class Transport:
         """Bytes thrown away as they came; None: they are the protocol's."""
         self.detached = False
         """The socket is somebody else's now."""
-        self._fd = sock.fileno()
+        self._poller = poller
+        self._reading = True
         self._send_timeout = send_timeout
-        self._room = Wakeup()
         self._sending = False
         self._sends = 0
+        poller.add(sock, self.read)
 
-    async def read(self) -> None:
-        """Reads until the client has left or the connection is closed here."""
+    def read(self) -> None:
+        """The socket can be read."""
+        if self.gone or not self._reading:
+            return
         try:
-            while not (self.gone or self.detached):
-                await trio.lowlevel.wait_readable(self._fd)
-                if self._is_taken():
-                    return
-                try:
-                    data = self.socket.recv(READ_BYTES)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    data = b""
-                if not data:
-                    self.lose()
-                    return
-                self._take(data)
-                while self._is_full():
-                    await self._room.wait()
-        except trio.ClosedResourceError:
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
             return
         except OSError:
+            data = b""
+        if not data:
             self.lose()
-
-    def _take(self, data: bytes) -> None:
+            return
         if self.discarded is None:
             self.protocol.feed(data)
+            if self.protocol.buffered >= HELD_BYTES:
+                self._stop_reading()
         else:
             self.discarded += len(data)
         self.changed.wake()
 
-    def _is_taken(self) -> bool:
-        return self.detached
-
-    def _is_full(self) -> bool:
-        return (
-            self.protocol.buffered >= HELD_BYTES
-            and self.discarded is None
-            and not (self.gone or self.detached)
-        )
-
     def go_on_reading(self) -> None:
         """Something was taken out of the protocol."""
-        self._room.wake()
+        if not (self._reading or self.gone or self.detached):
+            self._reading = True
+            self._poller.add(self.socket, self.read)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._poller.forget(self.socket)
 
     def discard(self) -> None:
         """From now on what comes is counted and thrown away."""
         self.discarded = self.protocol.buffered
-        self._room.wake()
+        self.go_on_reading()
 
     async def write(self, data: bytes) -> None:
         """Returns when the kernel has all of `data`, or the client has left.
@@ -167,11 +156,11 @@ class Transport:
         self._end(reset)
 
     def _end(self, how: Callable[[socket.socket], None]) -> None:
+        self._stop_reading()
         how(self.socket)
         if self.gone:
             return
         self.gone = True
-        self._room.wake()
         self.changed.wake()
         if self.on_lost is not None:
             try:
@@ -187,8 +176,7 @@ class Transport:
             self.lose()
 
     def detach(self) -> socket.socket:
-        """Ends the reader and leaves the socket, with what it holds unread, to the caller."""
+        """Leaves the socket, with what it holds unread, to the caller."""
+        self._stop_reading()
         self.detached = True
-        trio.lowlevel.notify_closing(self.socket)
-        self._room.wake()
         return self.socket

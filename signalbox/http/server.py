@@ -130,7 +130,7 @@ class _Server:
     async def run(self, listener: socket.socket, stop: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
             accepting = trio.CancelScope()
-            nursery.start_soon(self._http1.keep_time)
+            nursery.start_soon(self._http1.run)
             nursery.start_soon(self._accept, listener, nursery, accepting)
             try:
                 await stop()
