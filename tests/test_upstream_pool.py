@@ -31,6 +31,7 @@ from tests.raw_server import (
 from tests.upstream_calls import (
     NONE_OPEN,
     ONE_IDLE,
+    CancelAtStep,
     answering_once,
     call,
     counts,
@@ -224,21 +225,6 @@ async def test_closing_the_client_ends_what_is_under_way(nursery: trio.Nursery) 
     await server.all_closed()
     error = await failure(client, post(server))
     assert error.kind is UpstreamErrorKind.CONNECT_FAILED
-
-
-class CancelAtStep(trio.abc.Instrument):
-    """Cancels `scope` just before a task runs for the n-th time."""
-
-    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, step: int) -> None:
-        self._task = task
-        self._scope = scope
-        self._steps_left = step
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
-            self._steps_left -= 1
-            if self._steps_left == 0:
-                self._scope.cancel()
 
 
 @pytest.mark.parametrize(

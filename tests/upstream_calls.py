@@ -54,3 +54,18 @@ def answering_once(data: bytes) -> Handler:
         await connection.send(data)
 
     return handler
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels `scope` just before a task runs for the n-th time."""
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, step: int) -> None:
+        self._task = task
+        self._scope = scope
+        self._steps_left = step
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._steps_left -= 1
+            if self._steps_left == 0:
+                self._scope.cancel()

@@ -96,8 +96,11 @@ class OriginConnections:
         connection.close()
 
     def try_permit(self) -> bool:
-        """A permit to open a connection, if the limit allows one more and nobody waits."""
-        if self._waiters or self._permits + len(self.idle) >= self.limit:
+        """A permit to open a connection, if the limit allows one more.
+
+        While anybody waits it does not: no permit is free then.
+        """
+        if self._permits + len(self.idle) >= self.limit:
             return False
         self._permits += 1
         return True
