@@ -15,7 +15,7 @@ NODE_PACKAGES := tests/node/node_modules/.installed
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check format test test-fast test-long bench bench-quick clients simulate lock clean
+.PHONY: help install run check format test test-fast test-long bench bench-quick instructions clients simulate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ bench: $(DEV) ## the gateway beside others, all cases: about 25 minutes on a qui
 
 bench-quick: $(DEV) ## a few cases, one round: ARGS="--servers signalbox --cases json-32,sse-32"
 	$(VENV)/bin/python -m benchmarks --quick $(ARGS)
+
+instructions: $(DEV) ## instructions for a request and a piece of a stream, against the baseline (ARGS=--renew)
+	tools/system-packages.sh valgrind
+	$(VENV)/bin/python -m benchmarks.instructions $(ARGS)
 
 clients: $(DEV) ## other clients that people use, each in an environment of its own, against the gateway
 	tools/clients.sh $(ARGS)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import cases, rows
+from benchmarks import cases, report, rows
 from benchmarks.run import SERVERS, Runner
 
 ROUNDS, QUICK_ROUNDS = 3, 1
@@ -37,6 +37,8 @@ def main() -> None:
     run = Runner(servers, wanted, rounds).run()
     out = asked.out or (rows.FULL if whole else rows.QUICK)
     rows.save(run, out)
+    if whole:
+        report.main()
     errors = sum(row.outcome.errors for row in run.rows)
     sys.stdout.write(f"{len(run.rows)} rows, {errors} errors, {len(run.missing)} not measured\n")
 

@@ -86,9 +86,9 @@ class Bed:
         finally:
             _end(popen)
 
-    def wait_for(self, process: Process, url: str) -> None:
+    def wait_for(self, process: Process, url: str, seconds: float = START_SECONDS) -> None:
         """Until it answers 200 there. Raises `CannotRun` with its last words."""
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + seconds
         while True:
             with suppress(httpx.TransportError):
                 if httpx.get(url, trust_env=False, timeout=5.0).status_code == 200:
@@ -96,7 +96,7 @@ class Bed:
             if process.popen.poll() is not None:
                 raise CannotRun(f"it ended at its start: {process.last_words()}")
             if time.monotonic() > end:
-                raise CannotRun(f"it did not answer in {START_SECONDS:.0f} s")
+                raise CannotRun(f"it did not answer in {seconds:.0f} s")
             time.sleep(0.05)
 
     def upstream(self, behaviour: str) -> str:

@@ -48,8 +48,14 @@ def load(path: Path) -> Run:
 
 
 def save(run: Run, path: Path) -> None:
+    """One row a line, so that two runs can be compared by line."""
     path.parent.mkdir(exist_ok=True)
-    # One row a line, so that a run can be compared with another one by line.
-    text = msgspec.json.encode(run, order="deterministic")
-    pretty = msgspec.json.format(text, indent=1)
-    path.write_bytes(pretty + b"\n")
+    fields = msgspec.structs.asdict(run)
+    parts = []
+    for name, value in fields.items():
+        if isinstance(value, list):
+            lines = ",\n".join(msgspec.json.encode(each).decode() for each in value)
+            parts.append(f'"{name}": [\n{lines}\n]')
+        else:
+            parts.append(f'"{name}": {msgspec.json.encode(value).decode()}')
+    path.write_text("{" + ",\n".join(parts) + "}\n", "utf-8")

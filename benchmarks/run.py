@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from benchmarks import cases, machine
 from benchmarks.bed import Bed, CannotRun, bed
 from benchmarks.cases import Case
+from benchmarks.lookup import OWN
 from benchmarks.plan import Plan
 from benchmarks.rows import Missing, Row, Run
 from benchmarks.servers.base import Ask, NotServed, Running, Server
 from benchmarks.servers.direct import Direct
+from benchmarks.servers.litellm import LiteLLM
+from benchmarks.servers.nginx import Nginx
+from benchmarks.servers.portkey import Portkey
 from benchmarks.servers.signalbox import ADMIN_TOKEN, Signalbox
+from benchmarks.servers.tensorzero import TensorZero
 from benchmarks.viewers import handshake
 
-OWN = "signalbox"
 SETUPS: dict[str, Server] = {
     "plain": Signalbox(),
     "keys-1000": Signalbox("keys-1000", keys=1000),
@@ -30,7 +34,9 @@ SETUPS: dict[str, Server] = {
     "idle-5000": Signalbox("idle-5000"),
 }
 """Of this gateway."""
-OTHERS: dict[str, Server] = {"direct": Direct()}
+OTHERS: dict[str, Server] = {
+    server.name: server for server in (Direct(), Nginx(), TensorZero(), Portkey(), LiteLLM())
+}
 SERVERS = [*OTHERS, OWN]
 
 

@@ -21,8 +21,7 @@ node_environment() {
 }
 
 debian_package() { # PROGRAM PACKAGE
-    command -v "$1" >/dev/null 2>&1 && return 0
-    tools/system-packages.sh "$2"
+    command -v "$1" >/dev/null 2>&1 || tools/system-packages.sh "$2"
 }
 
 case $1 in

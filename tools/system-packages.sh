@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that the servers and the browser which the tests start privately are installed.
+# Makes sure that the programs which the tests start privately are installed: servers, a browser,
+# valgrind. With arguments: those packages.
 # Installs what is missing where that needs no password; otherwise prints the line to run.
 # Starts no service, and leaves servers that run already alone.
 set -eu
@@ -9,9 +10,16 @@ has_postgresql() {
 }
 
 missing=""
-has_postgresql || missing="$missing postgresql"
-command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
-command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+if [ $# -gt 0 ]; then
+    for wanted in "$@"; do # programs of packages that have their names
+        command -v "$wanted" >/dev/null 2>&1 || missing="$missing $wanted"
+    done
+else
+    has_postgresql || missing="$missing postgresql"
+    command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+    command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+    command -v valgrind >/dev/null 2>&1 || missing="$missing valgrind"
+fi
 [ -n "$missing" ] || exit 0
 
 explain_and_stop() {

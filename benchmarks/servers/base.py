@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks import wire
@@ -43,6 +44,12 @@ class Running:
     """Their trees are the server."""
     store: list[int]
     """Their trees are what it keeps state in, on the other core."""
+
+
+def installed_version(environment: Path, package: str) -> str:
+    """Of a package in a virtual environment."""
+    found = next(environment.glob(f"lib/python*/site-packages/{package}-*.dist-info"))
+    return found.name.removesuffix(".dist-info").partition("-")[2]
 
 
 class Server(Protocol):
