@@ -78,7 +78,7 @@ class Resolver:
         finally:
             del self._under_way[key]
             query.done.set()
-        addresses = _alternating([(family, address) for family, _, _, _, address in found])
+        addresses = alternating([(family, address) for family, _, _, _, address in found])
         if named:
             while len(self._found) >= MAX_NAMES:
                 del self._found[next(iter(self._found))]  # the oldest
@@ -86,7 +86,7 @@ class Resolver:
         return addresses
 
 
-def _alternating(found: list[Address]) -> tuple[Address, ...]:
+def alternating(found: list[Address]) -> tuple[Address, ...]:
     """The system's order, but the families by turns: one that leads nowhere is then tried once
     before the other (RFC 8305, 4)."""
     first_family = found[0][0]
