@@ -167,11 +167,14 @@ def _authority() -> trustme.CA:
 
 
 @cache
-def server_tls() -> ssl.SSLContext:
-    """A server's context with a certificate for loopback; it would rather speak HTTP/2."""
+def server_tls(version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> ssl.SSLContext:
+    """A server's context with a certificate for loopback and `provider.test`, of this version of
+    TLS at most; it would rather speak HTTP/2."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = version
     context.set_alpn_protocols(["h2", "http/1.1"])
-    _authority().issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
+    names = "localhost", "127.0.0.1", "::1", "provider.test"
+    _authority().issue_cert(*names).configure_cert(context)
     return context
 
 
