@@ -196,6 +196,49 @@ async def test_a_connection_lost_otherwise_is_left_to_the_caller(
     assert (server.accepted, client.statistics().retried_stale) == (1, 0)
 
 
+async def test_a_request_that_meets_a_stale_connection_keeps_its_turn(
+    nursery: trio.Nursery,
+) -> None:
+    client = UpstreamClient(ConnectionPool(trusting_tls(), connections_per_origin=1))
+    server = await serve_raw(nursery, dying_on_the_second_request())
+    await call(client, post(server))
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        await call(client, post(server))
+        order.append(number)
+
+    async with trio.open_nursery() as calls:
+        for number in range(2):
+            calls.start_soon(ask, number)
+            if not number:
+                await trio.lowlevel.checkpoint()  # The first has sent its request, in vain.
+    assert order == [0, 1]
+    # Each of the two met what its predecessor had left, and went on to a new one.
+    assert (server.accepted, client.statistics().retried_stale) == (3, 2)
+    assert counts(client, server) == ONE_IDLE
+    await client.aclose()
+
+
+async def test_a_call_that_is_cancelled_already_sends_nothing(
+    nursery: trio.Nursery, client: UpstreamClient
+) -> None:
+    received: list[bytes] = []
+
+    async def handler(connection: RawConnection) -> None:
+        while True:
+            received.append((await connection.read_request()).body)
+            await connection.send(answer())
+
+    server = await serve_raw(nursery, handler)
+    await call(client, post(server, b"sent"))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call(client, post(server, b"not sent"))
+    await wait_all_tasks_blocked()
+    assert received == [b"sent"]
+
+
 async def test_closing_a_response_that_is_not_read_closes_its_connection(
     nursery: trio.Nursery, client: UpstreamClient
 ) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
@@ -55,7 +55,8 @@ class ProxySettings:
 
     http: Proxy | None = None
     https: Proxy | None = None
-    exceptions: tuple[_Exception, ...] = ()
+    exceptions: tuple[_Exception, ...] = field(default=(), repr=False)
+    """As NO_PROXY has them; whatever was put there by mistake is not shown."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ProxySettings:
