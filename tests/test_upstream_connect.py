@@ -109,7 +109,7 @@ async def test_after_a_failed_handshake_the_session_is_forgotten(
     await call(client, post(server))
     error = await failure(client, post(server))
     assert error.kind is UpstreamErrorKind.CONNECT_FAILED
-    assert "TLS handshake failed: the server closed the connection" in str(error)
+    assert "TLS handshake failed: " in str(error)  # closed, or reset
     await call(client, post(server))
     assert [resumed for _, resumed in told] == [False, False]
 
