@@ -182,9 +182,14 @@ async def serving_by_hypercorn(app: App, **settings: Any) -> AsyncIterator[Runni
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accept, nursery)
-        yield Running(listener.getsockname()[1], trio.Event(), trio.Event(), nursery.cancel_scope)
-        host.abort()
-        nursery.cancel_scope.cancel()
+        port = listener.getsockname()[1]
+        running = Running(port, trio.Event(), trio.Event(), nursery.cancel_scope)
+        try:
+            yield running
+        finally:
+            await running.close_clients()
+            host.abort()
+            nursery.cancel_scope.cancel()
     listener.close()
 
 

@@ -84,9 +84,10 @@ class Http1Server:
             nursery.start_soon(self._keep_time)
 
     async def _keep_time(self) -> None:
+        began = trio.current_time()
         while True:
             await trio.sleep(TICK_SECONDS)
-            self.tick += 1
+            self.tick = int((trio.current_time() - began) / TICK_SECONDS)
             self._tell_time()
             for connection in [it for it in self._connections if it.expires <= self.tick]:
                 connection.expire()
@@ -123,7 +124,7 @@ class Connection:
         """The server's tick at which waiting ends; none while the application is at work."""
         self._server = server
         self._client = client
-        self._local: Address | None = None
+        self._local = _address(sock)
         self._expired = False
 
     def expire(self) -> None:
@@ -133,10 +134,7 @@ class Connection:
 
     async def run(self) -> None:
         try:
-            self._local = _address(self.transport.socket)
             await self._answer_all()
-        except OSError:
-            pass  # The client was gone before its first byte.
         except Exception:
             logger.exception("a connection crashed")
         finally:
@@ -155,6 +153,8 @@ class Connection:
             if request is None:
                 return
             if isinstance(request, HandOver):
+                if transport.gone:
+                    return
                 self._server.forget(self)
                 await self._server.hand_over(transport.detach(), request.data)
                 return
@@ -166,12 +166,15 @@ class Connection:
         """None: there will be none. Raises `Violation`."""
         transport = self.transport
         head_begun = False
-        while not transport.gone:
+        while True:
+            # A request that came whole is served, also where its client left right after it.
             request = transport.protocol.next_request()
             if request is not None:
                 self.expires = _NEVER
                 transport.go_on_reading()
                 return request
+            if transport.gone:
+                return None
             if transport.protocol.buffered:
                 if self._expired:
                     raise Violation(408, f"The head did not arrive within {HEAD_TICKS} s.")
@@ -181,7 +184,6 @@ class Connection:
             elif self._expired or self._server.draining:
                 return None
             await transport.changed.wait()
-        return None
 
     async def _answer(self, request: Request) -> bool:
         """Whether another request may follow on this connection."""
@@ -273,7 +275,7 @@ class Connection:
 
 def _address(sock: socket.socket) -> Address | None:
     """The local address as ASGI's `server` has it; None for a socket without ports."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        host, port = sock.getsockname()[:2]
-        return host, port
-    return None
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    host, port = sock.getsockname()[:2]
+    return host, port

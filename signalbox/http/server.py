@@ -175,11 +175,16 @@ class _Server:
                         await trio.sleep(ACCEPT_PAUSE_SECONDS)
 
     def _serve(self, sock: socket.socket, address: Any, nursery: trio.Nursery) -> None:
-        sock.setblocking(False)
-        if self._tls:
-            nursery.start_soon(self._hypercorn.serve, sock, b"")
-        else:
-            self._http1.serve(sock, _client(sock.family, address), nursery)
+        try:
+            sock.setblocking(False)
+            if self._tls:
+                nursery.start_soon(self._hypercorn.serve, sock, b"")
+            else:
+                self._http1.serve(sock, _client(sock.family, address), nursery)
+        except OSError as error:
+            # It was gone at once, or no memory is left to watch it with.
+            logger.info("a connection could not be served: %s", error.strerror)
+            sock.close()
 
 
 def _hypercorn_config(settings: ServerSettings) -> Config:
