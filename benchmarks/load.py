@@ -24,8 +24,12 @@ from benchmarks.viewers import Viewer
 READ_SIZE = 262_144
 SETTLE_SECONDS = 0.3
 """After the last answer: traces are written in batches of 20 ms."""
-PATIENCE_SECONDS = 60.0
-"""For the answers that are missing when no new request is made any more; then they are errors."""
+PATIENCE_SECONDS = 120.0
+"""For the answers that are missing when no new request is made any more; then they are errors.
+Twice what the slowest server takes for its longest queue."""
+FRESH_SECONDS = 2.0
+"""An idle connection that is older is replaced, as clients do: some servers close theirs after five
+seconds, and may do so in the moment in which the next request is sent."""
 OPENING = 64
 """Streams that may wait at a time for their first piece, where streams are held."""
 COMPLAINTS = 3
@@ -34,13 +38,14 @@ MOST_ERRORS = 200
 
 
 class Connection:
-    __slots__ = ("answer", "begun", "first", "parts", "sock", "unsent")
+    __slots__ = ("answer", "begun", "ended", "first", "parts", "sock", "unsent")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.answer = ""
         self.parts: list[bytes] = []
         self.begun = 0.0
+        self.ended = 0.0
         self.first = 0.0
         self.unsent = b""
 
@@ -149,7 +154,7 @@ class Load:
     def _ask(self, request: bytes) -> None:
         self._tally.made += 1
         try:
-            connection = self._idle.popleft() if self._idle else self._open()
+            connection = self._fresh() or self._open()
         except OSError as error:
             self._tally.complain(f"no connection: {error}")
             return
@@ -160,6 +165,14 @@ class Load:
         connection.begun = time.perf_counter()
         self._under_way += 1
         self._send(connection)
+
+    def _fresh(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.popleft()
+            if time.perf_counter() - connection.ended < FRESH_SECONDS:
+                return connection
+            self._close(connection)
+        return None
 
     def _open(self) -> Connection:
         ports = self._plan.ports
@@ -266,6 +279,7 @@ class Load:
 
     def _answered(self, connection: Connection, complaint: str | None, now: float) -> None:
         connection.answer = ""
+        connection.ended = now
         self._tally.last = now
         self._under_way -= 1
         self._idle.append(connection)

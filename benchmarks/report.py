@@ -165,10 +165,12 @@ def _errors(run: Run) -> str:
             what = f"round {row.round}: {row.outcome.errors} of "
             what += f"{row.outcome.errors + row.outcome.answered}: {complaint}"
             lines.append([NAMES[row.server], row.case, what])
+    left: dict[tuple[str, str], list[str]] = {}
     for missing in run.missing:
         if missing.server != "direct":
-            what = f"not measured: {_cell(missing.reason)}"
-            lines.append([NAMES[missing.server], missing.case or "all", what])
+            left.setdefault((missing.server, missing.reason), []).append(missing.case or "all")
+    for (server, reason), names in left.items():
+        lines.append([NAMES[server], ", ".join(names), f"not measured: {_cell(reason)}"])
     if not lines:
         return "No error, and nothing was left out."
     return _markdown(["", "case", ""], lines)

@@ -98,6 +98,8 @@ class Runner:
         try:
             with turn.program.running(made) as running:
                 for case in turn.cases:
+                    if number > 1 and turn.server in case.once:
+                        continue
                     self._measure(made, number, turn, running, case)
         except CannotRun as error:
             # A whole setup: the others of this server may do.
@@ -139,9 +141,10 @@ class Runner:
 
     def _miss(self, turn: Turn, case: Case, reason: str) -> None:
         self._missing.setdefault((turn.server, case.name), reason)
-        self._write(
-            f"{turn.server:>10} {case.name:<16} not measured: {reason.splitlines()[-1][-200:]}"
-        )
+        if turn.server != "direct":
+            self._write(
+                f"{turn.server:>10} {case.name:<16} not measured: {reason.splitlines()[-1][-200:]}"
+            )
 
     def _say(self, row: Row) -> None:
         outcome = row.outcome
