@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def facts() -> dict[str, str]:
         "system": _field("/etc/os-release", "PRETTY_NAME", "=").strip('"'),
         "python": platform.python_version(),
         "redis": _version(["redis-server", "--version"], r"v=(\S+)"),
+        "file system": _file_system(Path(tempfile.gettempdir()).resolve()),
         "open files": str(raise_file_limit()),
         "listen backlog": Path("/proc/sys/net/core/somaxconn").read_text().strip(),
     }
@@ -33,6 +35,13 @@ def _field(path: str, name: str, separator: str = ":") -> str:
         if key.strip() == name:
             return value.strip()
     return "unknown"
+
+
+def _file_system(folder: Path) -> str:
+    """The kind of the one that servers write to."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    fitting = [(len(place), kind) for place, kind in mounts if folder.is_relative_to(place)]
+    return max(fitting)[1] if fitting else "unknown"
 
 
 def _version(command: list[str], pattern: str) -> str:

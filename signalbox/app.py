@@ -7,19 +7,21 @@ serves, and takes everything down again in reverse.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import trio
 from quart_trio import QuartTrio
 
 from signalbox.actors.affinity import Affinity
+from signalbox.actors.alarms import Alarms
 from signalbox.actors.attempt_tools import STATIC
 from signalbox.actors.credentials import RenewingCredentials
 from signalbox.actors.discovery import Discoverable, Discovery
@@ -50,7 +52,7 @@ from signalbox.http.metrics import MetricsSources, add_metrics_route
 from signalbox.http.model_doors import ModelDoors
 from signalbox.http.server import ServerSettings, serve
 from signalbox.http.upstream import UpstreamClient
-from signalbox.ids import Uuid7Generator
+from signalbox.ids import RandomBits, Uuid7Generator
 from signalbox.persistence.gateway_keys import key_digest
 from signalbox.persistence.health_memory import MemoryHealthStore
 from signalbox.persistence.health_redis import RedisHealthStore
@@ -74,8 +76,7 @@ LEAVE_SECONDS = 2.0
 delivered, which takes milliseconds; what takes longer is a client that does not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gateway:
+class Gateway(msgspec.Struct, frozen=True):
     """The parts of a running gateway, wired and not yet running."""
 
     supervisor: Supervisor
@@ -89,8 +90,7 @@ class Gateway:
     draining: trio.Event
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """What may be told once the gateway listens."""
 
     port: int
@@ -204,6 +204,7 @@ def build(
     is asked is still there when the one that asks is stopped."""
     now = time.time  # noqa: TID251 (edge)
     supervisor = Supervisor()
+    alarms = Alarms(supervisor)
     readers, writers = reader_threads(), writer_threads()
     ledger = Ledger(supervisor, store, ChargeSpool(data_dir / "charges.spool"), writers)
     writer = TraceWriter(
@@ -230,13 +231,14 @@ def build(
         ledger=ledger,
         health=health,
         affinity=Affinity(),
+        alarms=alarms,
         provider_state=provider_state,
         hub=hub,
         writer=writer,
         upstream=upstream,
         rng=random.Random(secrets.randbits(64)),
         wall_clock=now,
-        new_id=Uuid7Generator(now, secrets.randbits),
+        new_id=Uuid7Generator(now, RandomBits(os.urandom)),
         alert=alerts.error,
         max_payload_bytes=settings.traces.max_payload_bytes,
         credentials=credentials,
@@ -310,8 +312,7 @@ def _declared(key: GatewayKeySettings) -> GatewayKey:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Stores:
+class _Stores(msgspec.Struct, frozen=True):
     """Where leases, limits and health are kept."""
 
     leases: StoreAccess[LeaseStore]

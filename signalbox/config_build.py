@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from signalbox import config_schema as schema
 from signalbox.config_credentials import (
@@ -48,8 +49,7 @@ _SECRET_HEADERS = frozenset(
 _OWN_FIELDS = frozenset({"extra", "messages", "model", "stream"})
 
 
-@dataclass(frozen=True, slots=True)
-class Builder:
+class Builder(msgspec.Struct, frozen=True):
     """Reports every mistake that it meets and goes on, so that one start names them all."""
 
     document: schema.Document

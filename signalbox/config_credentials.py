@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -34,8 +33,7 @@ _REGION = re.compile(r"[a-z]{2}[a-z0-9-]*-\d+")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class EntraClient:
+class EntraClient(msgspec.Struct, frozen=True):
     """An application of Microsoft Entra ID with its client secret."""
 
     client_id: str
@@ -43,8 +41,7 @@ class EntraClient:
     token_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class AzureIdentity:
+class AzureIdentity(msgspec.Struct, frozen=True):
     """The managed identity of the virtual machine that the gateway runs on."""
 
     client_id: str | None
@@ -52,8 +49,7 @@ class AzureIdentity:
     token_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceAccount:
+class ServiceAccount(msgspec.Struct, frozen=True):
     """A service account of Google Cloud with its private key (PEM)."""
 
     email: str
@@ -63,15 +59,13 @@ class ServiceAccount:
     token_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class GoogleMetadata:
+class GoogleMetadata(msgspec.Struct, frozen=True):
     """The service account of the machine that the gateway runs on, at Google."""
 
     token_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class AwsAccessKey:
+class AwsAccessKey(msgspec.Struct, frozen=True):
     """An access key of AWS, which requests are signed with; temporary with a `session_token`."""
 
     access_key_id: str
@@ -98,8 +92,7 @@ def account_of(credential: Credential) -> str:
             return f"{credential.access_key_id} in {credential.region}"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadKey:
+class ReadKey(msgspec.Struct, frozen=True):
     """A provider key as it was read: a string or a credential. `label` may be shown."""
 
     secret: Secret | None
@@ -116,8 +109,7 @@ class _ServiceAccountFile(msgspec.Struct):
     token_uri: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyReader:
+class KeyReader(msgspec.Struct, frozen=True):
     """Reads the keys of one provider. Mistakes go to the report of `secrets`."""
 
     secrets: SecretReader

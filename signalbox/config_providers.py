@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class KnownProvider:
+class KnownProvider(msgspec.Struct, frozen=True):
     name: str
     base_url: str
     variable: str | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from signalbox.config_lines import KeyPath, dotted
 from signalbox.errors import SignalboxError
@@ -21,13 +22,12 @@ class ConfigError(SignalboxError):
         self.mistakes = mistakes
 
 
-@dataclass(frozen=True, slots=True)
-class Origins:
+class Origins(msgspec.Struct, frozen=True):
     """Which file and line, or which environment variable, each value came from."""
 
     file: str | None = None
-    lines: Mapping[KeyPath, int] = field(default_factory=dict)
-    variables: Mapping[KeyPath, str] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = msgspec.field(default_factory=dict)
+    variables: Mapping[KeyPath, str] = msgspec.field(default_factory=dict)
 
     def describe(self, path: KeyPath) -> str:
         """`signalbox.toml:14: retry.attempts`, or the nearest that is known of the place."""

@@ -6,12 +6,12 @@ into what the other parts use.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, field
+from msgspec.structs import replace
 
 from signalbox.types import RetryPolicy, Timeouts
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from signalbox.config_lines import KeyPath
 from signalbox.config_report import ConfigError, Report
@@ -19,8 +20,7 @@ MAX_SECRET_CHARS = 8192
 PLAIN_SECRET = "a secret in the configuration itself is for trials only"
 
 
-@dataclass(frozen=True, slots=True)
-class SecretReader:
+class SecretReader(msgspec.Struct, frozen=True):
     """Finds secrets in the environment and in files; a relative path starts at `folder`."""
 
     environ: Mapping[str, str]

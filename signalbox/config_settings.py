@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from signalbox.config_credentials import Credential
 from signalbox.config_report import Origins
 from signalbox.config_schema import Limits, Server, Traces
@@ -19,8 +21,7 @@ STRATEGY_SUFFIXES: Mapping[str, Strategy] = {
 """What `model:floor` and `model:nitro` ask for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderKeySettings:
+class ProviderKeySettings(msgspec.Struct, frozen=True):
     id: str
     """`openai/1`: the provider's name and the key's place in its list, from 1."""
     label: str
@@ -37,8 +38,7 @@ class ProviderKeySettings:
         return self.secret is not None or self.credential is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderSettings:
+class ProviderSettings(msgspec.Struct, frozen=True):
     name: str
     api: str
     base_url: str
@@ -62,8 +62,7 @@ class ProviderSettings:
         return bool(self.keys)
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayKeySettings:
+class GatewayKeySettings(msgspec.Struct, frozen=True):
     """A gateway key that the configuration declares."""
 
     name: str
@@ -79,16 +78,14 @@ class GatewayKeySettings:
         return f"declared:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
+class StorageSettings(msgspec.Struct, frozen=True):
     database: str
     redis: Secret | None
     """The URL of the Redis that the instances share, which may hold a password."""
     refuse_without_redis: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingSettings:
+class RoutingSettings(msgspec.Struct, frozen=True):
     fallbacks: tuple[str, ...]
     """For every model, after its own."""
     strategy: Strategy
@@ -96,8 +93,7 @@ class RoutingSettings:
     """Whether a conversation prefers the route whose prompt cache it has filled."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKey:
+class FoundKey(msgspec.Struct, frozen=True):
     """The usual key variable of a known provider, and what came of it."""
 
     provider: str

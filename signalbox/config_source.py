@@ -6,12 +6,12 @@ import io
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import dotenv
+import msgspec
 from msgspec import inspect as types
 
 from signalbox.config_check import SCHEMA, is_list, is_text, key_names, member_type
@@ -41,8 +41,7 @@ _MADE_BY_KUBERNETES = re.compile(
 """What Kubernetes sets in every pod beside a service named signalbox."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """The merged tree, not yet checked; numbers with a fraction are exact `Decimal`s."""
 
     tree: dict[str, Any]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class SignalboxError(Exception):
@@ -84,8 +85,7 @@ class FailureKind(StrEnum):
     """The gateway's own fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why an attempt failed. `message` is the provider's own words, capped, without secrets."""
 
     kind: FailureKind
@@ -97,8 +97,7 @@ class Failure:
     """Seconds that the provider asks to wait, whatever header or body field said so."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReport:
+class AttemptReport(msgspec.Struct, frozen=True):
     """One upstream call, or one route that was passed over, as an error tells of it."""
 
     provider: str
@@ -112,8 +111,7 @@ class AttemptReport:
     """The request's field that the provider found fault with."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiError:
+class ApiError(msgspec.Struct, frozen=True):
     """An error as the client is told of it; each door puts it into its own dialect."""
 
     status: int

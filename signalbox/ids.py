@@ -8,6 +8,9 @@ from collections.abc import Callable
 RANDOM_BITS = 74
 """rand_a (12 bits) and rand_b (62 bits): all that is neither time, version nor variant."""
 
+READ_AHEAD = 4096
+"""Random bytes, for some hundreds of ids."""
+
 _MAX_MS = (1 << 48) - 1
 _RAND_B_BITS = 62
 _VERSION = 0x7 << 76
@@ -41,6 +44,26 @@ def uuid7_ms(uuid: str) -> int:
     if not is_uuid7(uuid):
         raise ValueError(f"{uuid!r} is not a UUIDv7 in canonical form")
     return int(uuid[:8] + uuid[9:13], 16)
+
+
+class RandomBits:
+    """Random integers from bytes that are read ahead: asking the kernel costs more than the rest of
+    making an id. `read(n)` gives n random bytes."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._bytes = b""
+        self._used = 0
+
+    def __call__(self, bits: int) -> int:
+        size = (bits + 7) // 8
+        end = self._used + size
+        if end > len(self._bytes):
+            self._bytes = self._read(max(READ_AHEAD, size))
+            self._used, end = 0, size
+        drawn = int.from_bytes(self._bytes[self._used : end], "big")
+        self._used = end
+        return drawn >> (size * 8 - bits)
 
 
 class Uuid7Generator:

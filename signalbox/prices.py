@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NewType
+
+import msgspec
+from msgspec.structs import replace
 
 NanoUSD = NewType("NanoUSD", int)
 """An amount of money in integer billionths of a US dollar."""
@@ -21,8 +23,7 @@ def usd(amount: NanoUSD) -> Decimal:
     return Decimal(amount) / NANO_PER_USD
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens in disjoint classes: every token is counted in exactly one. None: not said."""
 
     prompt: int | None = None
@@ -76,6 +77,8 @@ _RATES = ("input", "output", *_INPUTS[1:], *_OUTPUTS[1:])
 
 def sum_of(usages: Sequence[Usage]) -> Usage:
     """Class by class; one that none of them names stays unknown. The last one's service tier."""
+    if len(usages) == 1:
+        return usages[0]
     totals: dict[str, int] = {}
     for name in (*_INPUTS, *_OUTPUTS):
         known = [count for usage in usages if (count := getattr(usage, name)) is not None]
@@ -101,8 +104,7 @@ def output_of(usage: Usage) -> Usage:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PriceTier:
+class PriceTier(msgspec.Struct, frozen=True):
     """What is different for some requests, for all of their tokens."""
 
     rates: Mapping[str, Decimal]
@@ -113,8 +115,7 @@ class PriceTier:
     """For those that the provider says it served at this tier (`flex`, `priority`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """US dollars per million tokens; None: unknown (never zero).
 
     What has no price of its own is charged as text: classes of input as `input`, those of output

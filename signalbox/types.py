@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NoReturn
+
+import msgspec
 
 from signalbox.prices import NanoUSD, Price, PriceTier, Usage, usd
 
@@ -143,8 +144,7 @@ class Midstream(StrEnum):
     """The client is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """Retries after the first try, per route, across its keys. Delays in seconds."""
 
     attempts: int = 2
@@ -157,8 +157,7 @@ class RetryPolicy:
     """Bounds all upstream calls of one request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Seconds. `first_token` and `idle` are for streams, `response` for whole answers."""
 
     connect: float = 5.0
@@ -168,20 +167,19 @@ class Timeouts:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One way to serve a model: a provider and the provider's own name for the model."""
 
     provider: str
     model: str
-    price: Price = field(default_factory=Price)
+    price: Price = msgspec.field(default_factory=Price)
     weight: float = 1.0
     order: int | None = None
     """Routes with a lower `order` come before all others, whatever the strategy says."""
     rpm: int | None = None
     tpm: int | None = None
     headers: tuple[tuple[str, Secret], ...] = ()
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Body fields that this route sends where the client gave none."""
     context_length: int | None = None
     max_output: int | None = None
@@ -204,8 +202,7 @@ class Route:
         return f"{self.provider}:{self.model}"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPlan:
+class ModelPlan(msgspec.Struct, frozen=True):
     """What a model name means now: its routes, and where to go when all of them fail."""
 
     name: str
@@ -216,11 +213,10 @@ class ModelPlan:
     content_fallbacks: tuple[str, ...] = ()
     retry: RetryPolicy | None = None
     timeouts: Timeouts | None = None
-    default_params: Mapping[str, Any] = field(default_factory=dict)
+    default_params: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderPreferences:
+class ProviderPreferences(msgspec.Struct, frozen=True):
     """OpenRouter's `provider` object, and what `extra.provider` says in one word."""
 
     only: tuple[str, ...] = ()
@@ -235,19 +231,18 @@ class ProviderPreferences:
     zdr: bool = False
     deny_data_collection: bool = False
     quantizations: tuple[str, ...] = ()
-    preferred_max_latency: Mapping[str, float] = field(default_factory=dict)
+    preferred_max_latency: Mapping[str, float] = msgspec.field(default_factory=dict)
     """Seconds to the first token by percentile (`p50`, `p75`, `p90`, `p99`): a route that is
     slower is tried after the others."""
     preferred_min_throughput: float | None = None
     """Tokens per second in the median, likewise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extra:
+class Extra(msgspec.Struct, frozen=True):
     """The request extensions of `extra` and `x-signalbox-extra`, validated."""
 
     fallback_models: tuple[str, ...] = ()
-    provider: ProviderPreferences = field(default_factory=ProviderPreferences)
+    provider: ProviderPreferences = msgspec.field(default_factory=ProviderPreferences)
     retry: Mapping[str, float] | None = None
     """Fields of `RetryPolicy` that the request overrides."""
     timeout: Mapping[str, float] | None = None
@@ -260,12 +255,11 @@ class Extra:
     """Seconds after which it is late; None: the route's own 95th percentile."""
     refuse_unsupported: bool = False
     tags: tuple[str, ...] = ()
-    byok: Mapping[str, Secret] | Secret = field(default_factory=dict)
+    byok: Mapping[str, Secret] | Secret = msgspec.field(default_factory=dict)
     """The caller's own keys by provider; one alone is for the model's own provider."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Who made a piece of state that lives at a provider."""
 
     route_id: str
@@ -282,8 +276,7 @@ class Flavour(StrEnum):
     """`/openai/deployments/…`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolState:
+class ToolState(msgspec.Struct, frozen=True):
     """What a provider wants back with a tool call (`adapters/tool_memory.py`)."""
 
     origin: Origin
@@ -308,8 +301,7 @@ OwnState = tuple[StateKind, str, bytes]
 """Kind, name, data."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request as the client sent it, without the gateway's own fields.
 
     `body` is the untouched original: every attempt translates it again.
@@ -330,7 +322,7 @@ class Request:
     key_name: str
     forward_headers: tuple[tuple[str, str], ...] = ()
     user: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     """What `HTTP-Referer` and `X-Title` said; they label the trace and go nowhere else."""
     prompt_tokens: int = 0
     """The likely prompt size, estimated from the body's bytes."""
@@ -338,9 +330,9 @@ class Request:
     """The likely answer size: the client's ceiling, or a usual answer's."""
     conversation: str | None = None
     """A digest that requests of one conversation (and one gateway key) share."""
-    byok: Mapping[str, Secret] = field(default_factory=dict)
+    byok: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     """The caller's own keys by provider: for each of these no other key is used."""
-    reasoning_origins: Mapping[str, Origin | None] = field(default_factory=dict)
+    reasoning_origins: Mapping[str, Origin | None] = msgspec.field(default_factory=dict)
     """Whose encrypted reasoning in the body is, by its value: it goes nowhere else. None: nobody's
     who is known, so it goes nowhere. What is not named goes out as it came."""
     choices: int = 1
@@ -355,13 +347,17 @@ class Request:
     """The answer that the request goes on from, where the gateway kept it: what it consists of is
     in the body."""
     flavour: Flavour = Flavour.PLAIN
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The model's `default_params`, in the words of chat completions, for what the body leaves
     open. (A chat body has them in it.)"""
-    tool_states: Mapping[str, ToolState] = field(default_factory=dict)
+    tool_states: Mapping[str, ToolState] = msgspec.field(default_factory=dict)
     """By tool call id, where the client's body no longer has it."""
-    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What was derived from the body once (`adapters/forms.py`); not copied with the request."""
+    memo: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What was derived from the body once (`adapters/forms.py`); a copy has one of its own."""
+
+    def __post_init__(self) -> None:
+        # Also of a copy with other fields, from which other things follow.
+        msgspec.structs.force_setattr(self, "memo", {})
 
     @property
     def expected_tokens(self) -> int:

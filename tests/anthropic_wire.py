@@ -4,11 +4,12 @@ them."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
+from msgspec.structs import replace
 from pydantic import TypeAdapter
 
 from signalbox.adapters.anthropic import AnthropicAdapter

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.actors.services import Provider
 from signalbox.adapters.door import Target
@@ -24,8 +27,7 @@ from tests.scripted_upstream import Call, Head, Script, ScriptedUpstream, Step, 
 # ── providers ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Api:
+class Api(msgspec.Struct, frozen=True):
     """How one provider is configured, and how it streams."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.errors import ApiError, Failure, FailureKind
 from signalbox.machines import commands as c

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import trio
+from msgspec.structs import replace
 
 from signalbox.actors.supervisor import Supervisor
 from signalbox.errors import StoreUnavailable

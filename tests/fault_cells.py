@@ -7,7 +7,10 @@ is said by hand of any one cell.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.errors import FailureKind as Kind
 from tests.fault_table import STATUS, Break, Fault, Then
@@ -19,8 +22,7 @@ ASKED = "asked"
 RETRIES = "retry = { attempts = 1, base_delay_ms = 10, max_delay_ms = 20, max_wait_ms = 0 }"
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """What a request can still go to. Keys are called as their provider where it has only one."""
 
     name: str

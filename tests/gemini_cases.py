@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from google.genai import types
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatRequest
 from signalbox.adapters.gemini import GeminiAdapter

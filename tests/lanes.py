@@ -25,6 +25,7 @@ from itertools import count
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from signalbox.persistence.sqlite import SqliteStore
@@ -52,8 +53,7 @@ FINISHED = {False: ("answered",), True: ("first_token_received", "stream_ended")
 json_and_stream = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """A model with a route to each of `providers`, in this order of preference.
 
     `-N` in `more`, further TOML of the model, stands for the lane's number. With `by_strategy` no

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import WireRequest

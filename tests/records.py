@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.ids import RANDOM_BITS, uuid7
 from signalbox.persistence.stores import (

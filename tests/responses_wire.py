@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import openai
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import Delta, StreamDecoder, StreamEvent
 from signalbox.adapters.responses import ResponsesAdapter

@@ -6,19 +6,21 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from signalbox.actors.affinity import Affinity
+from signalbox.actors.alarms import Alarms
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
 from signalbox.actors.ledger import Ledger
-from signalbox.actors.outputs import CAPACITY, Output, StreamBytes
+from signalbox.actors.outputs import Output, StreamBytes
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
 from signalbox.actors.runner import RequestRunner
@@ -53,6 +55,8 @@ from signalbox.types import Dialect, Extra, ModelPlan, Price, Request, Route, Se
 from tests.fakes import InlineWorkers, MemoryStore, database_away, supervised
 from tests.scripted_upstream import Call, Script, ScriptedUpstream
 
+CAPACITY = 16
+"""Pieces that may wait for a client that does not read."""
 EPOCH = 1_700_000_000.0
 """The wall clock at virtual time 0."""
 UNLIMITED = KeyLimits("client", rpm=None, tpm=None, concurrency=None)
@@ -134,6 +138,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor()
+        alarms = Alarms(self.supervisor)
         self.store, workers = MemoryStore(), InlineWorkers(self.work_seconds)
         self.leases, self.limits, self.alerts = LeaseLog(), LimitLog(), list[str]()
         spool = ChargeSpool(self.folder / "charges.spool", self.spool_bytes)
@@ -160,6 +165,7 @@ class Rig:
             ledger=ledger,
             health=Health(InProcess(MemoryHealthStore())),
             affinity=Affinity(),
+            alarms=alarms,
             provider_state=provider_state,
             hub=TraceHub(),
             writer=writer,

@@ -94,6 +94,9 @@ class ScriptedResponse:
         assert isinstance(data, bytes)
         return data
 
+    def leave(self) -> None:
+        self._call.open = False
+
     def close(self) -> None:
         self._call.open = False
 

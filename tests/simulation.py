@@ -12,12 +12,13 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import msgspec
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from signalbox.actors.key_pool import KeyPoolStatistics

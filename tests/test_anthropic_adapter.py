@@ -1,12 +1,12 @@
 """Requests to Anthropic's API as they go out, its errors, its limits, its token counts."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic import AnthropicAdapter
 from signalbox.adapters.anthropic_count import AnthropicCountAdapter

@@ -2,13 +2,13 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from anthropic.types import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic_wire import read_usage
 from signalbox.adapters.chat import ChatAnswer, FinishPiece, ReasoningPiece, ToolCallPiece

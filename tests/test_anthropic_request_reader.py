@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from typing import Any
 
 import pytest
+from msgspec.structs import fields
 
 from signalbox.adapters.anthropic_body import outline_of, read_messages_body
 from signalbox.adapters.anthropic_request_reader import read_messages_request

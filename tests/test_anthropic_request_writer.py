@@ -1,10 +1,10 @@
 """Chats of other dialects, written as bodies of Anthropic's Messages."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic_models import traits_of
 from signalbox.adapters.anthropic_request_reader import read_messages_request

@@ -44,7 +44,7 @@ PURE_STDLIB = frozenset(PURE_STDLIB_NAMES.split())
 """What reaches neither the outside nor a clock nor chance. (`datetime` reads a clock when asked;
 the linter bans asking.)"""
 PURE_LIBRARIES = {
-    "signalbox.machines": {"statemachine"},
+    "signalbox.machines": {"statemachine", "msgspec"},
     "signalbox.adapters": {"msgspec"},
     "signalbox.adapters.catalogue": {"genai_prices"},
     "signalbox.adapters.catalogue_prices": {"genai_prices"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from trio.testing import MockClock
 
 from signalbox.actors.attempt import LONGEST_PRELUDE, Attempt
 from signalbox.actors.attempt_tools import AttemptTools, Endpoint
+from signalbox.actors.jobs import Call
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import Delta
 from signalbox.errors import Failure
@@ -28,13 +30,10 @@ async def test_what_is_only_repeated_is_not_kept(
     resume: Resume, autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     rig = scripted_rig(tmp_path, [Head(), ROLE, *map(text, SAID), Wait(5), text("more"), STOP])
-    facts, delivered = list[f.Fact](), list[Delta]()
+    delivered = list[Delta]()
 
-    async def emit(fact: f.Fact) -> None:
-        facts.append(fact)
-
-    async def deliver(delta: Delta) -> None:
-        delivered.append(delta)
+    async def deliver(deltas: Sequence[Delta]) -> None:
+        delivered.extend(deltas)
 
     async def only_one_call() -> Failure | None:
         raise AssertionError("a stream is one call")
@@ -52,7 +51,7 @@ async def test_what_is_only_repeated_is_not_kept(
     )
     tools = AttemptTools(
         upstream=rig.upstream,
-        emit=emit,
+        alarms=rig.services.alarms,
         deliver=deliver,
         delivered=f.Delivered,
         may_retry=lambda route_id: True,
@@ -62,12 +61,19 @@ async def test_what_is_only_repeated_is_not_kept(
         payload_limit=0,
         further_call=only_one_call,
     )
+    call = Call(attempt, rig.request(stream=True), tools)
+    facts = list[f.Fact | None]()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(attempt.run, rig.request(stream=True), tools)
+
+        async def advance() -> None:
+            facts.append(await call.step(trio.CancelScope()))
+
+        nursery.start_soon(advance)
         await trio.sleep(4)
         assert attempt.content_chars == len("".join(SAID))
         assert attempt.held == []
-        attempt.committed.set()
+    attempt.commit()
+    await advance()
     assert "".join(delta.text for delta in delivered) == "more"
     assert [type(fact) for fact in facts] == [f.ContentArrived, f.UpstreamEnded]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from trio.testing import MockClock
 
 from signalbox.actors.attempt import Attempt
 from signalbox.actors.attempt_tools import AttemptTools, Endpoint
+from signalbox.actors.jobs import Call
 from signalbox.adapters.converse import ConverseAdapter
 from signalbox.adapters.doors import door_of
 from signalbox.adapters.protocol import Delta
@@ -37,13 +39,10 @@ async def test_only_its_own_label_is_a_stream(
     label: str, ended: bool, autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     rig = scripted_rig(tmp_path, [Head(headers=(("content-type", label),)), *SAID])
-    facts, delivered = list[f.Fact](), list[Delta]()
+    facts, delivered = list[f.Fact | None](), list[Delta]()
 
-    async def emit(fact: f.Fact) -> None:
-        facts.append(fact)
-
-    async def deliver(delta: Delta) -> None:
-        delivered.append(delta)
+    async def deliver(deltas: Sequence[Delta]) -> None:
+        delivered.extend(deltas)
 
     async def only_one_call() -> None:
         raise AssertionError("a stream is one call")
@@ -58,10 +57,9 @@ async def test_only_its_own_label_is_a_stream(
         started_at=0.0,
         timeouts=Timeouts(),
     )
-    attempt.committed.set()
     tools = AttemptTools(
         upstream=rig.upstream,
-        emit=emit,
+        alarms=rig.services.alarms,
         deliver=deliver,
         delivered=f.Delivered,
         may_retry=lambda route_id: True,
@@ -71,7 +69,9 @@ async def test_only_its_own_label_is_a_stream(
         payload_limit=0,
         further_call=only_one_call,
     )
-    await attempt.run(rig.request(stream=True), tools)
+    call = Call(attempt, rig.request(stream=True), tools)
+    while not call.over:
+        facts.append(await call.step(trio.CancelScope()))
     assert ("".join(delta.text for delta in delivered) == "Once") is ended
     assert isinstance(facts[-1], f.UpstreamEnded) is ended
     if ended:

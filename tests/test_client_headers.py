@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.door import Target
 from signalbox.adapters.doors import DOORS, door_of

@@ -4,11 +4,11 @@ elsewhere where nothing was sent. (`connect` is kept by the upstream client: tes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from signalbox.actors.outputs import Output, Refusal, WholeAnswer

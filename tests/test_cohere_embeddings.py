@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.cohere_embeddings import CohereEmbeddingsAdapter
 from signalbox.adapters.embeddings_form import EmbeddingsAnswer

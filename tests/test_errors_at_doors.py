@@ -4,11 +4,12 @@ machine makes of it where there is no other route, and what the client is told."
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from signalbox.actors.outputs import Refusal
@@ -63,8 +64,7 @@ KINDS_OF_STATUS: dict[int, set[Kind]] = {
 """What a status may mean; 5xx are `SERVER_ERROR` or `OVERLOADED`."""
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What the client is told, in the words of each door."""
 
     status: int

@@ -6,10 +6,10 @@ The oracle for recordings of the real API is Google's own SDK reading the same b
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatAnswer, Reasoning, Text, ToolCall
 from signalbox.adapters.chat_folding import Folder

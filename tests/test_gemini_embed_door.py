@@ -95,7 +95,7 @@ def test_any_bytes_are_read_or_refused_and_what_is_read_has_a_form(
 
 
 def _fields(request: Request) -> dict[str, Any]:
-    return {name: getattr(request, name) for name in Request.__dataclass_fields__ if name != "memo"}
+    return {name: getattr(request, name) for name in Request.__struct_fields__ if name != "memo"}
 
 
 def answered(request: Request, *vectors: Any) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from google.genai import types
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatRequest, JsonObject, Message, Role, Text, Tool
 from signalbox.adapters.gemini_request_reader import read_generate_request

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox.ids import RANDOM_BITS, Uuid7Generator, is_uuid7, uuid7, uuid7_ms
+from signalbox.ids import (
+    RANDOM_BITS,
+    READ_AHEAD,
+    RandomBits,
+    Uuid7Generator,
+    is_uuid7,
+    uuid7,
+    uuid7_ms,
+)
 
 moments = st.integers(0, 2**48 - 1)
 randoms = st.integers(0, 2**RANDOM_BITS - 1)
@@ -83,3 +91,24 @@ def test_an_id_takes_the_time_of_the_clock_when_it_moves_on() -> None:
     times = iter([1.0, 1.0004, 2.5])
     generate = Uuid7Generator(lambda: next(times), random.Random(1).getrandbits)
     assert [uuid7_ms(generate()) for _ in range(3)] == [1000, 1000, 2500]
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=400))
+def test_random_bits_are_those_read_each_used_once(sizes: list[int]) -> None:
+    read = list[bytes]()
+
+    def reader(size: int) -> bytes:
+        read.append(random.Random(len(read)).randbytes(size))
+        return read[-1]
+
+    bits = RandomBits(reader)
+    drawn = [bits(size) for size in sizes]
+    source = iter(read)
+    left = next(source)
+    for size, number in zip(sizes, drawn, strict=True):
+        needed = (size + 7) // 8
+        if len(left) < needed:
+            left = next(source)
+        assert number == int.from_bytes(left[:needed], "big") >> (needed * 8 - size)
+        left = left[needed:]
+    assert all(len(each) == READ_AHEAD for each in read)

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.adapters.models import ModelTable
-from signalbox.http.asgi import Message
+from signalbox.http.asgi import DISCONNECT, Message
 from signalbox.http.model_doors import ModelDoors
 from signalbox.http.paths import find_place
 from tests.catalogues import catalogue
@@ -103,6 +103,7 @@ async def asked(folder: Path, name: str, *scripts: Script) -> Client:
         "path": path,
         "query_string": query.encode(),
         "headers": [(b"authorization", b"Bearer some-key-0123456789")],
+        "extensions": {DISCONNECT: lambda callback: None},
     }
     async with rig.running():
         await doors(scope, client.receive, client.send, place)

@@ -1,11 +1,11 @@
 """A provider key's states: cooldown, half-open probe, eviction."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines import keys

@@ -5,12 +5,12 @@ The oracle for recordings of real providers is the official SDK's own reading of
 
 import contextlib
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import (

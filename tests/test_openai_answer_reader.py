@@ -5,12 +5,12 @@ The oracle for what a stream says is the official SDK's own reading of the same 
 
 import contextlib
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     AnswerChoice,

@@ -1,11 +1,11 @@
 """What the chat door writes of answers in the gateway's own model."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     AnswerChoice,

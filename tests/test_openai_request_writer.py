@@ -1,10 +1,10 @@
 """Conversations of other dialects as chat completion requests, and what the adapter sends."""
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     ChatRequest,

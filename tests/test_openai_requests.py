@@ -1,9 +1,9 @@
 """The OpenAI adapter: what it sends."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.errors import UnsupportedParameter

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import AnswerChoice, ChatAnswer, FinishPiece
 from signalbox.adapters.door import DoorEncoder

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from signalbox.errors import FailureKind
 from signalbox.machines.plan import Pin, RequestPlan
@@ -31,7 +30,7 @@ CHAIN = plan(model("m", "a", "b"), model("n", "c"))
 
 def pinned(**fields: object) -> Dialogue:
     """Admitted, with an id that lives at the second route."""
-    talk = Dialogue(replace(CHAIN.pinned_to(AT_B), **fields))  # type: ignore[arg-type]  # a plan's own fields
+    talk = Dialogue(replace(CHAIN.pinned_to(AT_B), **fields))
     talk.tell(ADMITTED, "admitted: pending → selecting", "survey a:m b:m")
     return talk
 

@@ -1,12 +1,12 @@
 """A begun answer: how each provider is asked to go on from it, and which ones are asked at all."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.openai_differences import DIFFERENCES

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.catalogue import Catalogue
 from signalbox.adapters.models import ModelTable, UnknownModel

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from signalbox.errors import FailureKind
 from signalbox.machines import facts as f
@@ -91,7 +92,7 @@ def values_of(form: Any) -> st.SearchStrategy[Any]:
     arguments = get_args(form)
     if form in LEAVES:
         return LEAVES[form]
-    if isinstance(form, type) and is_dataclass(form):
+    if isinstance(form, type) and issubclass(form, msgspec.Struct):
         hints = get_type_hints(form)
         return st.builds(form, **{each.name: values_of(hints[each.name]) for each in fields(form)})
     if get_origin(form) in (Union, UnionType):

@@ -7,10 +7,10 @@ they wished for without asking twice.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.responses import ResponsesAdapter
 from signalbox.types import Dialect, Request

@@ -66,8 +66,8 @@ def test_a_window_holds_the_last_measurements_that_are_not_too_old(
         all_of_them.append((now, value))
     now += wait
     last = all_of_them[-WINDOW_SAMPLES:]
-    assert window.values(now) == [value for at, value in last if at > now - WINDOW_SECONDS]
-    assert len(window.samples) <= WINDOW_SAMPLES
+    assert [*window.values(now)] == [value for at, value in last if at > now - WINDOW_SECONDS]
+    assert len(window.times) == len(window.measured) <= WINDOW_SAMPLES
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), VALUES), min_size=1, max_size=50))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
-from signalbox.actors.outputs import CAPACITY, Refusal, StreamHead, WholeAnswer
+from signalbox.actors.outputs import Refusal, StreamHead, WholeAnswer
 from signalbox.types import Timeouts
-from tests.rig import charges_refused, kinds, model, plan, scripted_rig, sent
+from tests.rig import CAPACITY, charges_refused, kinds, model, plan, scripted_rig, sent
 from tests.scripted_upstream import (
     LOST,
     REFUSED,

@@ -100,7 +100,7 @@ def test_a_request_that_is_interrupted_at_any_step_gives_everything_back(
         assert charges or trace.state == "failed"
         assert replayed(trace).identical
         if not in_time:
-            assert step > 10, "the request was never under way"
+            assert step > 5, "the request was never under way"
             return
 
 

@@ -45,7 +45,7 @@ while True:
 
 OPENS_AND_ADDS_A_KEY = """
 import sys
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from signalbox.ids import uuid7
 from signalbox.persistence.sqlite import SqliteStore

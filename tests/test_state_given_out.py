@@ -4,10 +4,10 @@ sends it back is found to refer to."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic import AnthropicAdapter
 from signalbox.adapters.gemini import GeminiAdapter

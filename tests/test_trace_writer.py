@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from signalbox.actors.supervisor import Supervisor

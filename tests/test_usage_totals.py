@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from genai_prices import calc_price, extract_usage
+from msgspec.structs import fields, replace
 
 from signalbox.adapters.catalogue import Catalogue, vendor_id
 from signalbox.adapters.protocol import Answer, Delta

@@ -7,12 +7,12 @@ import base64
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic import AnthropicAdapter
 from signalbox.adapters.anthropic_body import read_messages_body

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import Adapter, Answer, WireRequest
 from signalbox.adapters.registry import ProviderAdapters, adapters_of

@@ -93,5 +93,8 @@ class TokenResponse:
         await trio.lowlevel.checkpoint()
         return self._body.pop() if self._body else b""
 
+    def leave(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self._endpoint.open -= 1

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from signalbox.machines.facts import Warmth
@@ -22,8 +22,7 @@ MAX_CONVERSATIONS = 32_768
 longest is forgotten first."""
 
 
-@dataclass(frozen=True, slots=True)
-class _LastUse:
+class _LastUse(msgspec.Struct, frozen=True):
     route_id: str
     key_id: str
     tokens: int

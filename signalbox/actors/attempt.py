@@ -1,5 +1,8 @@
 """One upstream call: sends the request, reads the answer under its clocks, reports facts.
 
+It has no task of its own: `advance` goes on to the next thing that is to be told, and whoever calls
+it decides in between.
+
 Three clocks are kept here: `first_token` from the start of a streamed call to its first content,
 `idle` between two reads of a stream, `response` over a whole answer. (`connect` is the upstream
 client's, `total` the request's own.) While a piece waits for a slow client nothing is read and no
@@ -13,10 +16,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
+from msgspec.structs import replace
 
+from signalbox.actors.alarms import Alarm
 from signalbox.actors.attempt_tools import UPSTREAM_FAILURES, AttemptTools, Endpoint
 from signalbox.actors.joint import Joint
 from signalbox.actors.key_pool import Lease, ProviderKey
@@ -55,8 +60,12 @@ kilobytes at most, but for a provider that never comes to the point."""
 MOST_MADE = 256
 """References that one answer may give out: two for each of OpenAI's 128 choices. What comes after
 them is not remembered."""
-DRAIN_SECONDS = 0.25
-"""How long the end of a finished stream's body may take before its connection is given up."""
+
+_SILENCE = {
+    FailureKind.FIRST_TOKEN_TIMEOUT: "no content within",
+    FailureKind.IDLE_TIMEOUT: "the stream was silent for",
+    FailureKind.RESPONSE_TIMEOUT: "no whole answer within",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -74,8 +83,10 @@ class Attempt:
     resume: Resume | None = None
     sent_before: str = ""
     """The text that the client was sent before, where this attempt goes on with it."""
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    committed: trio.Event = field(default_factory=trio.Event)
+    committed: bool = False
+    """Its content may go to the client."""
+    over: bool = False
+    """There is nothing more to tell of it."""
     answer: Answer | None = None
     usage: Usage | None = None
     finish_reasons: dict[int, str] = field(default_factory=dict)
@@ -108,29 +119,107 @@ class Attempt:
     _ended: bool = False
     _failure: Failure | None = None
     _response: UpstreamResponse | None = None
+    _decoder: StreamDecoder | None = None
+    _scope: trio.CancelScope | None = None
+    """While it waits for the provider, or for the client to take what came."""
+    _clock: Alarm | None = None
+    _late: Failure | None = None
+    """What to tell of a clock that rang."""
+    _change: trio.Event | None = None
+    _has_news: bool = False
+    """Its first content is there, and not told yet."""
 
     @property
     def callers_own(self) -> bool:
         return self.lease is None
 
-    async def run(self, request: Request, tools: AttemptTools) -> None:
-        """Makes the call and emits how it went; emits nothing once it was cancelled."""
-        with self.scope:
-            try:
-                failure = await self._guarded(request, tools)
-                if failure is not None:
-                    failure = masked_failure(failure, secrets_of(self.key, self.route))
-                await tools.emit(self._outcome(request, failure, tools))
-                await self._drain()
-            finally:
-                if self._response is not None:
-                    self._response.close()
+    async def advance(
+        self, request: Request, tools: AttemptTools, scope: trio.CancelScope
+    ) -> f.Fact | None:
+        """Makes the call, as far as the next fact. It runs in `scope`, which the clocks cancel.
+
+        After `ContentArrived` it is called again when the content is committed.
+        """
+        self._scope = scope
+        try:
+            failure = await self._guarded(request, tools)
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            self._scope = None
+        if self._has_news:
+            self._has_news = False
+            return f.ContentArrived(tools.clock(), self.number)
+        return self._ending(request, failure, tools)
+
+    def cut_short(self, request: Request, tools: AttemptTools) -> f.Fact | None:
+        """What to tell when `advance` was cancelled: of the clock that rang; else nothing."""
+        self.over = True
+        if self._late is None or self.settled:
+            return None
+        return self._ending(request, self._late, tools)
+
+    def _ending(self, request: Request, failure: Failure | None, tools: AttemptTools) -> f.Fact:
+        self.over = True
+        if self._ended and self._response is not None:
+            # What is still to come of it is the end of its body, and nobody waits for that.
+            self._response.leave()
+        self._close()
+        if failure is not None:
+            failure = masked_failure(failure, secrets_of(self.key, self.route))
+        return self._outcome(request, failure, tools)
+
+    def commit(self) -> None:
+        self.committed = True
+        self._has_changed()
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more. Never waits; again, nothing happens."""
+        if self._scope is not None:
+            self._scope.cancel()
+        else:
+            self.over = True
+            self._close()
+            self._has_changed()
+
+    async def changed(self) -> None:
+        """Until it is committed or abandoned."""
+        self._change = trio.Event()
+        await self._change.wait()
+
+    def _has_changed(self) -> None:
+        if self._change is not None:
+            self._change.set()
+
+    def _close(self) -> None:
+        self._stop_clock()
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    # ── clocks ────────────────────────────────────────────────────────────────────────────────
+
+    def _start_clock(self, tools: AttemptTools, seconds: float, kind: FailureKind) -> None:
+        def ring() -> None:
+            self._late = Failure(kind, f"{_SILENCE[kind]} {seconds:g} s")
+            if self._scope is not None:
+                self._scope.cancel()
+
+        self._clock = tools.alarms.set(seconds, ring)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
     async def _guarded(self, request: Request, tools: AttemptTools) -> Failure | None:
         try:
-            if request.stream:
-                return await self._stream(request, tools)
-            return await self._whole(request, tools)
+            if not request.stream:
+                return await self._whole(request, tools)
+            if self._decoder is None:
+                return await self._begin_stream(request, tools)
+            return await self._go_on(tools)
         except UpstreamError as error:
             return Failure(UPSTREAM_FAILURES[error.kind], str(error))
         except CredentialUnavailable as error:
@@ -169,35 +258,32 @@ class Attempt:
     # ── whole answers ─────────────────────────────────────────────────────────────────────────
 
     async def _whole(self, request: Request, tools: AttemptTools) -> Failure | None:
-        with trio.move_on_after(self.timeouts.response):
-            response = await self._send(request, tools)
-            bodies: list[bytes] = []
-            while response.status < 300:
-                bodies.append(await self._read_whole(response, LARGEST_ANSWER, tools))
-                if not self._further:
-                    break
-                full = await tools.further_call()
-                if full is not None:
-                    return full
-                response.close()
-                self._response = None
-                response = await self._call(self._further.popleft(), tools)
-            else:
-                return await self._refused(response, tools)
-            answer = self._decoded(bodies, request)
-            if isinstance(answer, Failure):
-                return answer
-            self.answer = answer
-            self.usage = answer.usage
-            self._note_state(answer)
-            self.content_chars = self.new_chars = answer.content_chars
-            if answer.finish_reason is not None:
-                # The decoder vouches for the other choices: a whole body has them all or none.
-                self.finish_reasons = dict.fromkeys(range(answer.choices), answer.finish_reason)
-            return None
-        return Failure(
-            FailureKind.RESPONSE_TIMEOUT, f"no whole answer within {self.timeouts.response:g} s"
-        )
+        self._start_clock(tools, self.timeouts.response, FailureKind.RESPONSE_TIMEOUT)
+        response = await self._send(request, tools)
+        bodies: list[bytes] = []
+        while response.status < 300:
+            bodies.append(await self._read_whole(response, LARGEST_ANSWER, tools))
+            if not self._further:
+                break
+            full = await tools.further_call()
+            if full is not None:
+                return full
+            response.close()
+            self._response = None
+            response = await self._call(self._further.popleft(), tools)
+        else:
+            return await self._refused(response, tools)
+        answer = self._decoded(bodies, request)
+        if isinstance(answer, Failure):
+            return answer
+        self.answer = answer
+        self.usage = answer.usage
+        self._note_state(answer)
+        self.content_chars = self.new_chars = answer.content_chars
+        if answer.finish_reason is not None:
+            # The decoder vouches for the other choices: a whole body has them all or none.
+            self.finish_reasons = dict.fromkeys(range(answer.choices), answer.finish_reason)
+        return None
 
     def _decoded(self, bodies: list[bytes], request: Request) -> Answer | Failure:
         adapter = self.endpoint.adapter
@@ -208,63 +294,69 @@ class Attempt:
 
     # ── streams ───────────────────────────────────────────────────────────────────────────────
 
-    async def _stream(self, request: Request, tools: AttemptTools) -> Failure | None:
-        first_token = self.timeouts.first_token
-        with trio.move_on_after(first_token) as clock:
-            response = await self._send(request, tools)
-            if response.status >= 300:
-                return await self._refused(response, tools)
-            if not _is_event_stream(response, stream_types(self.endpoint.adapter)):
-                return await self._not_a_stream(response, request, tools)
-            decoder = self.endpoint.adapter.stream_decoder(request)
-            while not self.content_chars and not self._ended:
-                self.held += await self._read_deltas(response, decoder, tools)
-        if clock.cancelled_caught:
-            return Failure(FailureKind.FIRST_TOKEN_TIMEOUT, f"no content within {first_token:g} s")
+    async def _begin_stream(self, request: Request, tools: AttemptTools) -> Failure | None:
+        """As far as the first content for the client, or the end."""
+        self._start_clock(tools, self.timeouts.first_token, FailureKind.FIRST_TOKEN_TIMEOUT)
+        response = await self._send(request, tools)
+        if response.status >= 300:
+            return await self._refused(response, tools)
+        if not _is_event_stream(response, stream_types(self.endpoint.adapter)):
+            return await self._not_a_stream(response, request, tools)
+        self._decoder = self.endpoint.adapter.stream_decoder(request)
+        while not self.content_chars and not self._ended:
+            self.held += await self._read_deltas(response, self._decoder, tools)
+        self._stop_clock()
         if self.content_chars:
             self.first_token_at = self.last_content_at = tools.clock()
-        while not self.new_chars and not self._ended:
-            self.held += await self._read_in_time(response, decoder, tools)
-        if not self.new_chars or self._failure is not None:
-            # An error that came with the first content, in one read: nothing was sent yet.
-            return self._failure
-        await tools.emit(f.ContentArrived(tools.clock(), self.number))
-        await self.committed.wait()
-        for delta in self.held:
-            await tools.deliver(delta)
-        self.held.clear()
-        while not self._ended:
-            for delta in await self._read_in_time(response, decoder, tools):
-                await tools.deliver(delta)
+        if not self.new_chars and not self._ended:
+            await self._read_what_is_repeated(response, self._decoder, tools)
+        # An error that came with the first content, in one read: nothing was sent yet.
+        self._has_news = self.new_chars > 0 and self._failure is None
         return self._failure
 
-    async def _read_in_time(
+    async def _read_what_is_repeated(
         self, response: UpstreamResponse, decoder: StreamDecoder, tools: AttemptTools
-    ) -> list[Delta]:
-        """What comes next; a stream that falls silent has failed."""
-        idle = self.timeouts.idle
-        with trio.move_on_after(idle) as clock:
+    ) -> None:
+        self._start_clock(tools, self.timeouts.idle, FailureKind.IDLE_TIMEOUT)
+        assert self._clock is not None
+        while not self.new_chars and not self._ended:
+            self.held += await self._read_deltas(response, decoder, tools)
+            self._clock.restart(tools.clock())
+        self._stop_clock()
+        self.last_content_at = tools.clock()
+
+    async def _go_on(self, tools: AttemptTools) -> Failure | None:
+        """To the end, piece by piece as they come."""
+        response, decoder = self._response, self._decoder
+        assert response is not None
+        assert decoder is not None
+        held, self.held = self.held, []
+        await tools.deliver(held)
+        self._start_clock(tools, self.timeouts.idle, FailureKind.IDLE_TIMEOUT)
+        clock = self._clock
+        assert clock is not None
+        while not self._ended:
             deltas = await self._read_deltas(response, decoder, tools)
-        if clock.cancelled_caught:
-            self._failure = Failure(
-                FailureKind.IDLE_TIMEOUT, f"the stream was silent for {idle:g} s"
-            )
-            self._ended = True
-            return []
-        if any(delta.content_chars for delta in deltas):
-            self.last_content_at = tools.clock()
-        return deltas
+            if not deltas:
+                clock.restart(tools.clock())
+                continue
+            if any(delta.content_chars for delta in deltas):
+                self.last_content_at = tools.clock()
+            clock.pause()
+            await tools.deliver(deltas)
+            clock.restart(tools.clock())
+        return self._failure
 
     async def _read_deltas(
         self, response: UpstreamResponse, decoder: StreamDecoder, tools: AttemptTools
     ) -> list[Delta]:
         data = await response.receive()
-        self._keep(data, tools)
-        events = decoder.feed(data) if data else decoder.end()
-        deltas = self._absorb(events)
-        if not data:
-            self._ended = True
-        return deltas
+        if len(self.received) <= tools.payload_limit:
+            self._keep(data, tools)
+        if data:
+            return self._absorb(decoder.feed(data))
+        self._ended = True
+        return self._absorb(decoder.end())
 
     def _absorb(self, events: list[StreamEvent]) -> list[Delta]:
         """Notes what the events say; the deltas among them are for the client."""
@@ -373,17 +465,6 @@ class Attempt:
         room = tools.payload_limit + 1 - len(self.received)
         if room > 0:
             self.received += data[:room]
-
-    async def _drain(self) -> None:
-        """Reads a finished body to its very end, so that its connection can serve again."""
-        if self._response is None:
-            return
-        with trio.move_on_after(DRAIN_SECONDS):
-            try:
-                while await self._response.receive():
-                    pass
-            except UpstreamError:
-                return
 
 
 def _is_event_stream(response: UpstreamResponse, types: frozenset[str]) -> bool:

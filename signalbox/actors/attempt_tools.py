@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
+from signalbox.actors.alarms import Alarms
 from signalbox.actors.credentials import StaticCredentials
 from signalbox.actors.ports import Credentials, Upstream, UpstreamErrorKind
 from signalbox.adapters.protocol import Adapter, Delta
@@ -21,21 +23,19 @@ UPSTREAM_FAILURES = {
 STATIC: Credentials = StaticCredentials()
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """Where a provider is, and the adapter that speaks its wire format."""
 
     adapter: Adapter
     base_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptTools:
-    """What an attempt works with. `emit` reports a fact, `deliver` hands a delta to the client."""
+class AttemptTools(msgspec.Struct, frozen=True):
+    """What an attempt works with. `deliver` hands deltas to the client."""
 
     upstream: Upstream
-    emit: Callable[[f.Fact], Awaitable[None]]
-    deliver: Callable[[Delta], Awaitable[None]]
+    alarms: Alarms
+    deliver: Callable[[Sequence[Delta]], Awaitable[None]]
     delivered: Callable[[], f.Delivered]
     """What the client has been sent so far, by all attempts."""
     may_retry: Callable[[str], bool]

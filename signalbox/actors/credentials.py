@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from signalbox.actors.key_pool import ProviderKey
 from signalbox.actors.mailbox import AskTimedOut, Envelope, Mailbox, MailboxClosed
@@ -43,8 +44,7 @@ BATCH = 64
 CAPACITY = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(msgspec.Struct, frozen=True):
     """Times are monotonic."""
 
     secret: AccessToken
@@ -52,8 +52,7 @@ class _Token:
     ends_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     failure: Failure
     until: float
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Mailbox
@@ -29,8 +29,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Discoverable:
+class Discoverable(msgspec.Struct, frozen=True):
     """A provider that is asked."""
 
     name: str

@@ -160,6 +160,7 @@ class Holdings:
     def release_all(self) -> None:
         """Gives back what a request that ended out of the ordinary still holds."""
         for attempt in self.attempts.values():
+            attempt.abandon()
             if attempt.lease is not None and not attempt.settled:
                 outcome = AttemptOutcome(None, None, None, cancelled=True)
                 self._services.key_pool.settle(attempt.lease, outcome)

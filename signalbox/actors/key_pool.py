@@ -11,8 +11,8 @@ import logging
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Mailbox
@@ -71,8 +71,7 @@ SWEEP_INTERVAL = 5.0
 """Seconds. Expiry is also checked on use; the sweep is for what nobody comes back to."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderKey:
+class ProviderKey(msgspec.Struct, frozen=True):
     """One key of a provider. `rpm` and `tpm` are its declared limits; None: none declared."""
 
     id: str
@@ -100,8 +99,7 @@ def callers_key(provider: str, secret: Secret) -> ProviderKey:
     return ProviderKey(CALLERS_KEY, provider, "the caller's own key", secret, rpm=None, tpm=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """The right to send one request on a key until `expires_at` (monotonic)."""
 
     id: str
@@ -115,22 +113,19 @@ class Lease:
     """Granted by this process while the shared store was away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     reason: str
     available_at: float | None
     """Monotonic; None: no waiting helps."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyStatistics:
+class KeyStatistics(msgspec.Struct, frozen=True):
     provider: str
     label: str
     condition: KeyCondition
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPoolStatistics:
+class KeyPoolStatistics(msgspec.Struct, frozen=True):
     keys: tuple[KeyStatistics, ...]
     open_leases: int
     waiting: Mapping[str, int]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Mailbox
@@ -26,8 +26,7 @@ POLL_SECONDS = 1.0
 """How late a key that was revoked elsewhere may still be let in."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayKey:
+class GatewayKey(msgspec.Struct, frozen=True):
     """A key that may be presented. `models`: what it may call; empty: everything."""
 
     id: str

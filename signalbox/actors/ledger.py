@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Envelope, Mailbox
@@ -43,8 +43,7 @@ class ChargeLost(SignalboxError):
     """Nothing took the charge. The message says why: for both database and spool, or for itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerStatistics:
+class LedgerStatistics(msgspec.Struct, frozen=True):
     to_database: int
     """Charges that went there directly."""
     to_spool: int

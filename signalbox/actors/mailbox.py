@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
+import msgspec
 import trio
 
 from signalbox.errors import ActorCrashed, MailboxFull, SignalboxError
@@ -32,8 +32,7 @@ class MailboxClosed(SignalboxError):
     """The mailbox takes no more messages: its actor is stopping or has stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxStatistics:
+class MailboxStatistics(msgspec.Struct, frozen=True):
     depth: int
     """Messages that wait for the actor."""
     capacity: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from signalbox.actors.key_pool import ProviderKey
 from signalbox.config import AwsAccessKey

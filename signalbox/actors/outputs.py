@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
+import msgspec
 import trio
 
 from signalbox.adapters.door import DoorEncoder
@@ -12,32 +13,23 @@ from signalbox.adapters.protocol import Answer, Delta, Seam
 from signalbox.errors import ApiError
 from signalbox.types import Usage
 
-CAPACITY = 16
-"""Pieces between runner and door. A full channel stops the reading from the provider, so this is
-how far a provider may run ahead of a slow client: a few chunks, enough not to stall between two
-network writes."""
 
-
-@dataclass(frozen=True, slots=True)
-class StreamHead:
+class StreamHead(msgspec.Struct, frozen=True):
     """The stream begins; `headers` are what is known by now of the route."""
 
     headers: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamBytes:
+class StreamBytes(msgspec.Struct, frozen=True):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class WholeAnswer:
+class WholeAnswer(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Nothing of an answer was sent. The door puts the error into its dialect."""
 
     error: ApiError
@@ -45,6 +37,22 @@ class Refusal:
 
 
 Output = StreamHead | StreamBytes | WholeAnswer | Refusal
+
+
+class OutputPort(Protocol):
+    """Where the pieces go, one after the other.
+
+    While one waits for a slow client, so does the runner, and nothing more is read from the
+    provider: what may run ahead is what the sockets' buffers hold.
+    """
+
+    async def send(self, piece: Output) -> None:
+        """Raises `trio.BrokenResourceError` or `trio.ClosedResourceError` where nobody reads."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come. Never waits; may be called more than once."""
+        ...
 
 
 def answer_headers(
@@ -69,9 +77,7 @@ class ClientSide:
     A door that has left is no error here: that the client is gone is a fact of its own.
     """
 
-    def __init__(
-        self, output: trio.MemorySendChannel[Output], encoder: DoorEncoder, payload_limit: int
-    ) -> None:
+    def __init__(self, output: OutputPort, encoder: DoorEncoder, payload_limit: int) -> None:
         self._output = output
         self._encoder = encoder
         self._room = payload_limit + 1 if payload_limit else 0
@@ -91,8 +97,12 @@ class ClientSide:
     async def seam(self, seam: Seam) -> None:
         await self._send_bytes(self._encoder.resumed(seam))
 
-    async def delta(self, delta: Delta) -> None:
-        data = self._encoder.delta(delta)
+    async def deltas(self, deltas: Sequence[Delta]) -> None:
+        """What came in one read goes out in one write."""
+        if len(deltas) == 1:
+            data = self._encoder.delta(deltas[0])
+        else:
+            data = b"".join([self._encoder.delta(delta) for delta in deltas])
         if data:
             await self._send_bytes(data)
 

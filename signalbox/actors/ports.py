@@ -45,6 +45,14 @@ class UpstreamResponse(Protocol):
         """
         ...
 
+    def leave(self) -> None:
+        """Gives the connection back where the body's end has come, or comes before the connection
+        is wanted again.
+
+        For an answer that says all it has to say before its body ends. Never waits.
+        """
+        ...
+
     def close(self) -> None:
         """Gives the connection back when the body was read to its end, closes it otherwise.
 

@@ -12,7 +12,6 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -63,8 +62,7 @@ MARK_BYTES = 8
 """Enough to tell a provider's keys apart, and too few to say anything of a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderStateStatistics:
+class ProviderStateStatistics(msgspec.Struct, frozen=True):
     in_memory: int
     saved: int
     lost: int

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Mailbox
@@ -37,8 +37,7 @@ AWAY_RETRY = 1.0
 they are looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyLimits:
+class KeyLimits(msgspec.Struct, frozen=True):
     """A gateway key's limits, `rpm` and `tpm` per minute; None: no such limit.
 
     `burst` is how many requests may come at once; None: `rpm` of them.
@@ -51,8 +50,7 @@ class KeyLimits:
     burst: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """The right to be served. `tokens` is what was reserved."""
 
     id: str
@@ -64,8 +62,7 @@ class Admission:
     """Granted by this process while the shared store was away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     scope: str
     """`global` or `key`."""
     kind: str

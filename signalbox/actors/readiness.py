@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import trio
 
 from signalbox.actors.ports import Workers
@@ -16,16 +15,14 @@ STORE_PATIENCE = 2.0
 """Seconds that the answer waits for the database."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadinessReport:
+class ReadinessReport(msgspec.Struct, frozen=True):
     reasons: list[str]
     """Why the gateway is not ready; empty when it is."""
     degraded: list[str]
     """What it does without while it serves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+class Readiness(msgspec.Struct, frozen=True):
     """What the gateway needs in order to serve."""
 
     supervisor: Supervisor

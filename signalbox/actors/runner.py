@@ -1,18 +1,23 @@
-"""The runner: performs one request's commands in a nursery of its own, feeds facts back.
+"""The runner: performs one request's commands, feeds facts back.
 
 `decide` says what to do; nothing is decided here. However the request ends, every lease is released
 and the limiter is settled, under a shield with a deadline where the request is being cancelled.
+
+A request runs in the task that called it. What it waits for (an upstream call, a backoff, a key's
+queue) is a *job*; while there is one, as nearly always, the runner waits in it itself. Only a hedge
+makes several, and then each has a task.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from functools import partial
 
 import trio
 
+from signalbox.actors.alarms import Alarm
 from signalbox.actors.attempt import Attempt
 from signalbox.actors.attempt_tools import AttemptTools
 from signalbox.actors.billing import (
@@ -24,7 +29,8 @@ from signalbox.actors.billing import (
     usage_of,
 )
 from signalbox.actors.holdings import Holdings
-from signalbox.actors.outputs import ClientSide, Output, answer_headers
+from signalbox.actors.jobs import Call, Job, Pause
+from signalbox.actors.outputs import ClientSide, OutputPort, answer_headers
 from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.request_trace import RequestTrace
 from signalbox.actors.services import RunnerServices
@@ -42,8 +48,6 @@ from signalbox.types import Midstream, Request, Usage
 
 logger = logging.getLogger(__name__)
 
-FACTS = 32
-"""Facts that may wait: attempts and timers wait for room; the client leaves once, at once."""
 CLEANUP_SECONDS = RECORDING_SECONDS + 1
 """How long a cancelled request may take to charge what it delivered."""
 
@@ -58,7 +62,7 @@ class RequestRunner:
         limits: KeyLimits,
         encoder: DoorEncoder,
         services: RunnerServices,
-        output: trio.MemorySendChannel[Output],
+        output: OutputPort,
         payloads: str,
         *,
         body: bytes,
@@ -79,7 +83,6 @@ class RequestRunner:
         self._trace.body("request", body)
         self._client = ClientSide(output, encoder, self._trace.payload_limit)
         self._transcript = Transcript(kept=plan.midstream is not Midstream.ERROR)
-        self._facts_in, self._facts = trio.open_memory_channel[f.Fact](FACTS)
         self._told: list[Attempt] = []
         """The attempts whose content went to the client, in order."""
         self._charge: Charge | None = None
@@ -93,13 +96,29 @@ class RequestRunner:
         """Those of them that are still to be performed."""
         self._heard: deque[f.Fact] = deque()
         """Facts that are to be decided on when they are."""
+        self._jobs: list[Job] = []
+        self._waiting: trio.CancelScope | None = None
+        """While the runner itself waits in its only job."""
+        self._woken: trio.Event | None = None
+        """While jobs run in tasks of their own, in `_nursery`."""
+        self._nursery: trio.Nursery | None = None
+        self._deadline: Alarm | None = None
 
     def __repr__(self) -> str:
         return f"<RequestRunner {self._request.id} {self._state.lifecycle}>"
 
     def client_gone(self) -> None:
         """The door says that nobody reads any more."""
-        self._facts_in.send_nowait(f.ClientGone(self._clock()))
+        self._interrupt(f.ClientGone(self._clock()))
+
+    def _interrupt(self, fact: f.Fact) -> None:
+        """A fact from outside of the request's own task. It ends what the runner waits for: such a
+        fact ends the request."""
+        self._heard.append(fact)
+        if self._waiting is not None:
+            self._waiting.cancel()
+        elif self._woken is not None:
+            self._woken.set()
 
     def stream_begun(self) -> None:
         """The door has sent a stream's head, so the client has seen a 200 whatever comes now."""
@@ -108,27 +127,92 @@ class RequestRunner:
     async def run(self) -> None:
         """Returns when the request is in a final state and all that it held is given back."""
         try:
-            async with trio.open_nursery() as attempts, trio.open_nursery() as timers:
-                self._attempt_tasks, self._timer_tasks = attempts, timers
-                await self._drive()
-                timers.cancel_scope.cancel()
+            await self._drive()
         finally:
             # Nobody reads any more. What is left to say must not wait for them.
             self._client.close()
-            with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
-                await self._cut_short(f.ClientGone(self._clock()))
+            if self._todo or not self._state.lifecycle.final:
+                with trio.CancelScope(shield=True, deadline=self._clock() + CLEANUP_SECONDS):
+                    await self._cut_short(f.ClientGone(self._clock()))
+            if self._deadline is not None:
+                self._deadline.cancel()
             self._held.release_all()
 
     async def _drive(self) -> None:
+        await self._work_off_safely()
+        while not self._state.lifecycle.final:
+            if not self._heard:
+                await self._wait()
+            await self._work_off_safely()
+        self._client.close()
+
+    async def _work_off_safely(self) -> None:
         try:
             await self._work_off()
-            while not self._state.lifecycle.final:
-                self._heard.append(await self._facts.receive())
-                await self._work_off()
         except Exception as error:
             logger.exception("request %s crashed in %s", self._request.id, self._state.lifecycle)
             await self._cut_short(f.RequestCrashed(self._clock(), type(error).__name__))
-        self._client.close()
+
+    # ── waiting ───────────────────────────────────────────────────────────────────────────────
+
+    async def _wait(self) -> None:
+        """Until there is something to decide on."""
+        if len(self._jobs) > 1:
+            await self._wait_for_several()
+            return
+        with trio.CancelScope() as scope:
+            self._waiting = scope
+            if self._jobs:
+                await self._step(self._jobs[0], scope)
+            else:  # the deadline will come
+                await trio.sleep_forever()
+        self._waiting = None
+        if scope.cancelled_caught and self._jobs:
+            self._cut(self._jobs[0])
+
+    async def _wait_for_several(self) -> None:
+        """Until the request is over: each job has a task, and so has each that comes now."""
+        async with trio.open_nursery() as self._nursery:
+            for job in self._jobs:
+                self._nursery.start_soon(self._run_job, job)
+            while not self._state.lifecycle.final:
+                while not self._heard:
+                    self._woken = trio.Event()
+                    await self._woken.wait()
+                await self._work_off_safely()
+            self._nursery.cancel_scope.cancel()
+        self._nursery = self._woken = None
+
+    async def _run_job(self, job: Job) -> None:
+        while not job.over:
+            with trio.CancelScope() as scope:
+                await self._step(job, scope)
+            if scope.cancelled_caught:
+                self._cut(job)
+            if self._woken is not None:
+                self._woken.set()
+            await job.decided()
+
+    async def _step(self, job: Job, scope: trio.CancelScope) -> None:
+        try:
+            self._listen(job, await job.step(scope))
+        except Exception as error:
+            logger.exception("request %s crashed while it waited", self._request.id)
+            self._listen(job, f.RequestCrashed(self._clock(), type(error).__name__))
+
+    def _cut(self, job: Job) -> None:
+        self._listen(job, job.cut_short())
+
+    def _listen(self, job: Job, fact: f.Fact | None) -> None:
+        if fact is not None:
+            self._heard.append(fact)
+        if fact is None or job.over:
+            self._jobs.remove(job)
+
+    def _begin(self, job: Job) -> None:
+        self._jobs.append(job)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._run_job, job)
 
     async def _work_off(self) -> None:
         """Performs what is to do and decides on what was heard, until neither is left.
@@ -170,7 +254,7 @@ class RequestRunner:
                 self._state = self._decided
                 self._trace.transition(command)
             case c.StartTimer():
-                self._timer_tasks.start_soon(self._report, partial(self._timer, command))
+                self._start_timer(command)
             case c.AdmitRequest():
                 return await self._held.admit()
             case c.SurveyRoutes():
@@ -178,7 +262,7 @@ class RequestRunner:
             case c.AcquireLease():
                 return await self._held.lease(command)
             case c.AwaitKey():
-                self._timer_tasks.start_soon(self._report, partial(self._held.await_key, command))
+                self._begin(Pause(partial(self._held.await_key, command)))
             case c.OpenUpstream():
                 await self._open(command)
             case c.CommitAnswer():
@@ -201,16 +285,15 @@ class RequestRunner:
 
     # ── timers ────────────────────────────────────────────────────────────────────────────────
 
-    async def _emit(self, fact: f.Fact) -> None:
-        await self._facts_in.send(fact)
+    def _start_timer(self, command: c.StartTimer) -> None:
+        if command.timer is c.Timer.DEADLINE:
+            self._deadline = self._services.alarms.set(command.delay, self._too_late)
+        else:
+            self._begin(Pause(partial(self._timer, command)))
 
-    async def _report(self, awaited: Callable[[], Awaitable[f.Fact]]) -> None:
-        try:
-            fact = await awaited()
-        except Exception as error:
-            logger.exception("request %s crashed while it waited", self._request.id)
-            fact = f.RequestCrashed(self._clock(), type(error).__name__)
-        await self._emit(fact)
+    def _too_late(self) -> None:
+        closed = f.BreakerState.CLOSED
+        self._interrupt(f.TimerFired(self._clock(), c.Timer.DEADLINE, None, closed))
 
     async def _timer(self, command: c.StartTimer) -> f.Fact:
         await trio.sleep(command.delay)
@@ -233,7 +316,7 @@ class RequestRunner:
         self._trace.attempt_started(attempt.number, route.provider, route.model, attempt.key.label)
         tools = AttemptTools(
             upstream=services.upstream,
-            emit=self._emit,
+            alarms=services.alarms,
             deliver=self._deliver,
             delivered=lambda: self._transcript.delivered,
             may_retry=services.health.may_retry,
@@ -244,11 +327,12 @@ class RequestRunner:
             further_call=partial(self._held.further_call, attempt),
             credentials=services.credentials,
         )
-        self._attempt_tasks.start_soon(attempt.run, self._request, tools)
+        self._begin(Call(attempt, self._request, tools))
 
-    async def _deliver(self, delta: Delta) -> None:
-        await self._client.delta(delta)
-        self._transcript.add(delta)
+    async def _deliver(self, deltas: Sequence[Delta]) -> None:
+        await self._client.deltas(deltas)
+        for delta in deltas:
+            self._transcript.add(delta)
 
     async def _commit(self, number: int) -> None:
         attempt = self._held.attempts[number]
@@ -258,7 +342,7 @@ class RequestRunner:
             route, sent = attempt.route, self._transcript.delivered.text
             await self._client.seam(Seam(route.provider, route.model, attempt.resume, sent))
         self._told.append(attempt)
-        attempt.committed.set()
+        attempt.commit()
 
     def _settle(self, command: c.SettleAttempt) -> None:
         settle_attempt(
@@ -297,10 +381,9 @@ class RequestRunner:
             headers = self._headers(attempt, cost)
             await self._client.whole(headers, attempt.answer, provider, cost)
             return
-        if not attempt.committed.is_set():
+        if not attempt.committed:
             await self._commit(number)
-            for delta in attempt.held:
-                await self._client.delta(delta)
+            await self._client.deltas(attempt.held)
         assert self._charge is not None, "an answer ends when its charge is recorded"
         await self._client.finish(provider, cost, self._charge.usage)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from signalbox.actors.affinity import Affinity
+from signalbox.actors.alarms import Alarms
 from signalbox.actors.attempt_tools import STATIC, Endpoint
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool
@@ -22,16 +24,14 @@ from signalbox.machines.facts import Candidate, Headroom, Warmth
 from signalbox.types import Request, Route
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(msgspec.Struct, frozen=True):
     """How a provider is spoken to."""
 
     adapters: ProviderAdapters
     base_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Surveyor:
+class Surveyor(msgspec.Struct, frozen=True):
     """What the state of routes is looked up in."""
 
     providers: Mapping[str, Provider]
@@ -95,10 +95,10 @@ class Surveyor:
         return self.affinity.warmth(request.conversation, route.id, request.prompt_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerServices(Surveyor):
+class RunnerServices(Surveyor, frozen=True):
     """One set serves a whole gateway; `app.py` makes it."""
 
+    alarms: Alarms
     limiter: RateLimiter
     ledger: Ledger
     provider_state: ProviderState

@@ -38,7 +38,7 @@ def settle_attempt(
     attempt.settled = True
     failure, cancelled = command.failure, command.cancelled
     if cancelled or failure is not None:
-        attempt.scope.cancel()
+        attempt.abandon()
     if attempt.lease is not None:
         services.key_pool.settle(
             attempt.lease,

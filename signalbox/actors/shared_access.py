@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol
+
+from msgspec.structs import replace
 
 from signalbox.actors.store_access import (
     Answered,

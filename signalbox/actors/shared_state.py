@@ -17,9 +17,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import AskTimedOut, Envelope, Mailbox, MailboxClosed
@@ -61,8 +61,7 @@ class Instances(Protocol):
     def leave(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SharedStatistics:
+class SharedStatistics(msgspec.Struct, frozen=True):
     up: bool
     seconds_away: float
     """Of the outage that lasts; 0: none does."""

@@ -7,9 +7,12 @@ the actor of `shared_state.py`, and so by waiting.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines.breaker import Verdict
@@ -67,8 +70,7 @@ class Undo(Generic[StoreT]):
     item: object
 
 
-@dataclass(frozen=True, slots=True)
-class Answered(Generic[AnswerT]):
+class Answered(msgspec.Struct, Generic[AnswerT], frozen=True):
     answers: Sequence[AnswerT]
     local: bool
     """This process answered in place of the shared store. What it granted is given back to it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Mailbox, MailboxStatistics, MessageT, ReplyT
@@ -33,8 +34,7 @@ class EndedEarly(SignalboxError):
     """An actor returned although its mailbox was open; that counts as a crash."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
+class RestartPolicy(msgspec.Struct, frozen=True):
     """How soon a crashed actor runs again, and when the supervisor gives up. Times in seconds.
 
     `intensity` restarts within `within` are allowed to each actor; the next crash is the last.
@@ -75,8 +75,7 @@ class ChildState(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStatistics:
+class ChildStatistics(msgspec.Struct, frozen=True):
     name: str
     state: ChildState
     restarts: int

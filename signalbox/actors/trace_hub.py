@@ -38,9 +38,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import trio
 
 Message = dict[str, Any]
@@ -52,8 +52,7 @@ MAX_UNDER_WAY = 10_000
 """More than one process carries at a time; half a kilobyte each."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceHubStatistics:
+class TraceHubStatistics(msgspec.Struct, frozen=True):
     published: int
     viewers: int
     under_way: int

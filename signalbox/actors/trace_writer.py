@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import trio
 
 from signalbox.actors.mailbox import Mailbox, MailboxClosed
@@ -39,8 +39,7 @@ SWEEP_SECONDS = 3600.0
 SECONDS_PER_DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class TraceWriterStatistics:
+class TraceWriterStatistics(msgspec.Struct, frozen=True):
     saved: int
     dropped: int
     """Found no room, refused by the database, or in hand at a crash or a hard stop."""
@@ -51,8 +50,7 @@ class TraceWriterStatistics:
     """By retention."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
+class _Queued(msgspec.Struct, frozen=True):
     trace: TraceRecord
     size: int
 

@@ -9,7 +9,6 @@ such an answer consisted of is put into the later request instead, which any rou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -45,8 +44,7 @@ class Unkept(StrEnum):
 _UNKEPT = {why.encode(): why for why in Unkept}
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """Where a request names an answer, or an item of one."""
 
     field: str

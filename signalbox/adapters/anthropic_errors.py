@@ -8,9 +8,9 @@ documentation, "Errors" and "Rate limits". Nothing here raises, whatever the byt
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters import openai_errors
 from signalbox.adapters.anthropic_wire import DECODE_ERRORS

@@ -8,10 +8,11 @@ tell parts of several tool calls in turn; what comes while a call is not whole w
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic_answer_writer import (
     OWN_REASONING,

@@ -7,9 +7,8 @@ Source: Anthropic API reference, Messages, "Streaming Messages".
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import Delta
 

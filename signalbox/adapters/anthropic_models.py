@@ -9,8 +9,10 @@ speaks this dialect, to take what all of them took at first.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
 
 _NAME = re.compile(
     r"claude-(?P<family>opus|sonnet|haiku|fable|mythos)-(?P<major>\d{1,2})"
@@ -21,8 +23,7 @@ _OLD_NAME = re.compile(r"claude-(?P<major>[1-3])(?:[-.](?P<minor>\d))?(?!\d)")
 LOW_TO_HIGH = ("low", "medium", "high")
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(msgspec.Struct, frozen=True):
     """What a model takes."""
 
     thinking: frozenset[str]

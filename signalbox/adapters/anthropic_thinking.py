@@ -8,9 +8,10 @@ The share of the answer that an effort may spend on thinking is OpenRouter's ("R
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from signalbox.adapters.anthropic_models import Traits
 from signalbox.adapters.chat import ReasoningWish
@@ -27,8 +28,7 @@ _EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS = ((2_048, "low"), (8_192, "medium"))
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingPlan:
+class ThinkingPlan(msgspec.Struct, frozen=True):
     """The fields that say it. `active`: the model thinks, so that its rules hold."""
 
     thinking: Mapping[str, Any] | None = None
@@ -38,8 +38,7 @@ class ThinkingPlan:
     dropped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """What else of the request decides."""
 
     max_tokens: int

@@ -7,10 +7,10 @@ API reference, Messages and "Streaming Messages".
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.types import Usage
 

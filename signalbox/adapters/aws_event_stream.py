@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+
+import msgspec
 
 from signalbox.adapters.sse import MAX_EVENT_BYTES
 from signalbox.errors import ProviderProtocolError
@@ -32,8 +33,7 @@ _FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 _BYTES, _STRING = 6, 7
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One message; `headers` are those that are strings."""
 
     headers: dict[str, str]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, urlsplit
+
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import WireRequest
 from signalbox.config import AwsAccessKey

@@ -8,8 +8,10 @@ first chunk without choices) is read by the adapters of OpenAI's dialects as it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import quote
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import (
     Adapter,
@@ -32,8 +34,7 @@ _ENDINGS = ("/openai/v1", "/openai")
 """What of the path a configured address may already have."""
 
 
-@dataclass(frozen=True, slots=True)
-class AzureAdapter:
+class AzureAdapter(msgspec.Struct, frozen=True):
     """`Adapter` for one endpoint of a resource, made of OpenAI's for the same endpoint.
 
     `api_version` None: the API without versions. A route's model is the deployment's name.

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from signalbox.adapters.catalogue_prices import price_of
 from signalbox.types import Price
@@ -33,8 +34,7 @@ def vendor_id(provider_name: str) -> str:
     return _CATALOGUE_IDS.get(provider_name, provider_name)
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueModel:
+class CatalogueModel(msgspec.Struct, frozen=True):
     id: str
     wire_id: str
     """What the provider itself calls it; mostly the same."""

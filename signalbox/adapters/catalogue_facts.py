@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 TEXT, IMAGE, FILE, AUDIO, VIDEO, EMBEDDING = (
     "text",
@@ -25,8 +26,7 @@ MODALITIES = (TEXT, IMAGE, FILE, AUDIO, VIDEO, EMBEDDING)
 TOOLS, REASONING, STRUCTURED = "tools", "reasoning", "structured_outputs"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelFacts(msgspec.Struct, frozen=True):
     """None: unknown."""
 
     max_output: int | None = None

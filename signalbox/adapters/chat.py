@@ -12,9 +12,10 @@ that dialect. None always means: not said.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
+
+import msgspec
 
 from signalbox.types import Dialect, Usage
 
@@ -31,8 +32,7 @@ class Role(StrEnum):
     """Its parts are `ToolResult` alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Citation:
+class Citation(msgspec.Struct, frozen=True):
     """What a span of text rests on. `native` is the dialect's own object, whole."""
 
     url: str | None = None
@@ -46,8 +46,7 @@ class Citation:
     native: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     text: str
     citations: tuple[Citation, ...] = ()
     cache: Json | None = None
@@ -65,8 +64,7 @@ class MediaKind(StrEnum):
     VIDEO = "video"
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(msgspec.Struct, frozen=True):
     """Exactly one of `data`, `url`, `text` and `file_id` says where the content is."""
 
     kind: MediaKind
@@ -87,7 +85,7 @@ class Media:
     id: str | None = None
     """Of audio in an answer: later turns refer to it."""
     cache: Json | None = None
-    extra: Json = field(default_factory=dict)
+    extra: Json = msgspec.field(default_factory=dict)
     """Further fields of the part, in the dialect it came in (`title`, `context`, `citations`,
     `videoMetadata`, …); written back to that dialect only."""
 
@@ -101,8 +99,7 @@ class ReasoningFormat(StrEnum):
     XAI = "xai-responses-v1"
 
 
-@dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(msgspec.Struct, frozen=True):
     """Thinking, a summary of it, or something encrypted that the provider wants back."""
 
     text: str = ""
@@ -116,8 +113,7 @@ class Reasoning:
     format: ReasoningFormat | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str
@@ -128,8 +124,7 @@ class ToolCall:
     cache: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(msgspec.Struct, frozen=True):
     call_id: str
     content: tuple[Text | Media, ...] = ()
     name: str | None = None
@@ -141,13 +136,11 @@ class ToolResult:
     cache: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Native:
+class Native(msgspec.Struct, frozen=True):
     """A part, a tool or an item that only `dialect` understands, as it came."""
 
     dialect: Dialect
@@ -162,16 +155,14 @@ class Native:
 Part = Text | Media | Reasoning | ToolCall | ToolResult | Refusal | Native
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
     """The participant's, as OpenAI has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function that the client offers."""
 
     name: str
@@ -187,8 +178,7 @@ class Tool:
 ToolChoiceMode = Literal["auto", "none", "required"]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolChoice:
+class ToolChoice(msgspec.Struct, frozen=True):
     mode: ToolChoiceMode
     name: str | None = None
     """With `required`: the one tool that must be called."""
@@ -196,21 +186,18 @@ class ToolChoice:
     """The tools that may be called; None: all."""
 
 
-@dataclass(frozen=True, slots=True)
-class JsonObject:
+class JsonObject(msgspec.Struct, frozen=True):
     """Any JSON object."""
 
 
-@dataclass(frozen=True, slots=True)
-class JsonSchema:
+class JsonSchema(msgspec.Struct, frozen=True):
     schema: Json
     name: str | None = None
     description: str | None = None
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningWish:
+class ReasoningWish(msgspec.Struct, frozen=True):
     """How much the model is to think. `effort` and `max_tokens` may both be there."""
 
     effort: str | None = None
@@ -224,8 +211,7 @@ class ReasoningWish:
     """OpenAI's `auto`, `concise`, `detailed`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request of any chat door. Counts and ranges are the client's: nothing is clamped here."""
 
     dialect: Dialect
@@ -265,7 +251,7 @@ class ChatRequest:
     safety_identifier: str | None = None
     cache: Json | None = None
     """A `cache_control` for the whole request (Anthropic, OpenRouter)."""
-    unknown: Json = field(default_factory=dict)
+    unknown: Json = msgspec.field(default_factory=dict)
     """Top-level fields that the gateway does not know; they go back to `dialect` only, and are
     named where they are left out."""
     native: tuple[Native, ...] = ()
@@ -277,8 +263,7 @@ class ChatRequest:
 # ── answers ───────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerChoice:
+class AnswerChoice(msgspec.Struct, frozen=True):
     """One of an answer's alternatives. `finish` is in OpenAI's words: `stop`, `length`,
     `tool_calls`, `content_filter`; None: the provider did not say."""
 
@@ -290,13 +275,12 @@ class AnswerChoice:
     """Which of the client's stop sequences ended it."""
     logprobs: tuple[Json, ...] | None = None
     """In OpenAI's form: `{token, logprob, bytes, top_logprobs}` for each token of the text."""
-    extra: Json = field(default_factory=dict)
+    extra: Json = msgspec.field(default_factory=dict)
     """What else the provider says of this choice, in its own dialect (`groundingMetadata`,
     `safetyRatings`, …); the chat door tells it under `extra_content`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
+class ChatAnswer(msgspec.Struct, frozen=True):
     choices: tuple[AnswerChoice, ...]
     usage: Usage | None = None
     id: str | None = None
@@ -310,8 +294,7 @@ class ChatAnswer:
 # ── the pieces of a stream ────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class TextPiece:
+class TextPiece(msgspec.Struct, frozen=True):
     text: str
     choice: int = 0
     logprobs: tuple[Json, ...] | None = None
@@ -319,16 +302,14 @@ class TextPiece:
     """Gemini's thought signature, where it came with text."""
 
 
-@dataclass(frozen=True, slots=True)
-class CitationPiece:
+class CitationPiece(msgspec.Struct, frozen=True):
     """Belongs to the text so far."""
 
     citation: Citation
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningPiece:
+class ReasoningPiece(msgspec.Struct, frozen=True):
     """More reasoning. `signature`, `encrypted` and `id` come whole; `closes` ends a block."""
 
     text: str = ""
@@ -341,8 +322,7 @@ class ReasoningPiece:
     closes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallPiece:
+class ToolCallPiece(msgspec.Struct, frozen=True):
     """More of a tool call. The first piece of a call has `id` and `name`, both whole."""
 
     index: int
@@ -355,37 +335,33 @@ class ToolCallPiece:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalPiece:
+class RefusalPiece(msgspec.Struct, frozen=True):
     text: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MediaPiece:
+class MediaPiece(msgspec.Struct, frozen=True):
     """A picture, whole, or more of the answer's audio: base64, and its transcript."""
 
     media: Media
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NativePiece:
+class NativePiece(msgspec.Struct, frozen=True):
     """A part that only its dialect understands (a server tool's result): others leave it out."""
 
     native: Native
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FinishPiece:
+class FinishPiece(msgspec.Struct, frozen=True):
     """The choice ends. See `AnswerChoice`."""
 
     finish: str
     choice: int = 0
     native_finish: str | None = None
     stop_sequence: str | None = None
-    extra: Json = field(default_factory=dict)
+    extra: Json = msgspec.field(default_factory=dict)
 
 
 Piece = (

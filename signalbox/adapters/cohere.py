@@ -7,7 +7,6 @@ back is read by `cohere_answer_reader.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -35,8 +34,7 @@ from signalbox.errors import Failure, FailureKind, UnsupportedParameter
 from signalbox.types import Dialect, Request, Route, Secret
 
 
-@dataclass(frozen=True, slots=True)
-class CohereAdapter:
+class CohereAdapter(msgspec.Struct, frozen=True):
     """The chat of one provider that speaks Cohere's dialect."""
 
     provider: str

@@ -11,7 +11,6 @@ calls, whose answers are joined.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
@@ -47,8 +46,7 @@ _OF_TASK = {
 _PARAMS = {"dimensions": "output_dimension", "task": _INPUT_TYPE}
 
 
-@dataclass(frozen=True, slots=True)
-class CohereEmbeddingsAdapter:
+class CohereEmbeddingsAdapter(msgspec.Struct, frozen=True):
     """The embeddings of one provider that speaks Cohere's dialect."""
 
     provider: str

@@ -7,7 +7,8 @@ Nothing here raises, whatever the bytes.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from signalbox.adapters import openai_errors
 from signalbox.adapters.protocol import Headers

@@ -7,9 +7,10 @@ thinking, which has OpenRouter's field `reasoning`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     AnswerChoice,

@@ -7,9 +7,10 @@ that is one text becomes the message of a user, as OpenRouter does it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatAnswer, ChatRequest
 from signalbox.adapters.completions_answer_writer import ID_HEAD, TextChunkWriter, text_completion

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+import msgspec
 
 PROMPT_LIST = "prompt: list"
 PROMPT_TOKENS = "prompt: tokens"
 """Uses of `prompt`; what else is lacked is named for its field."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionsEndpoint:
+class CompletionsEndpoint(msgspec.Struct, frozen=True):
     """What is known of a provider's endpoint."""
 
     models: str = ""

@@ -7,10 +7,10 @@ A stream's chunks have the same shape. What is not read goes through as bytes.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.openai_chunks import Fields, read_fields
 from signalbox.adapters.protocol import Delta

@@ -7,7 +7,6 @@ a bearer token; requests with an access key are signed when they are sent (`aws_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
@@ -35,8 +34,7 @@ from signalbox.errors import Failure, FailureKind, ProviderProtocolError, Unsupp
 from signalbox.types import Dialect, Request, Route, Secret
 
 
-@dataclass(frozen=True, slots=True)
-class ConverseAdapter:
+class ConverseAdapter(msgspec.Struct, frozen=True):
     """Converse at one provider that is Amazon Bedrock."""
 
     provider: str

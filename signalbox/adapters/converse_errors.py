@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters import openai_errors
 from signalbox.adapters.openai_wire import DECODE_ERRORS

@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.adapters.anthropic_turns import Conversation, write_conversation
 from signalbox.adapters.chat import ChatRequest, Media, MediaKind, Native, Part

@@ -7,7 +7,6 @@ of the context under a name of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,8 +26,7 @@ _OUTPUT_FIELDS = ("max_completion_tokens", "outputTokenLimit")
 """Groq; Gemini."""
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredModel:
+class DiscoveredModel(msgspec.Struct, frozen=True):
     """A model as its provider lists it. None: the provider does not say."""
 
     id: str

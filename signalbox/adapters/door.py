@@ -9,8 +9,9 @@ the gateway's own model (`chat.py`) and is first written down in the door's dial
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from signalbox.adapters.chat import (
     ChatRequest,
@@ -31,8 +32,7 @@ class BadRequest(SignalboxError):
         self.param = param
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What the path said, in dialects whose path names the model (Gemini's, Azure's)."""
 
     model: str | None = None
@@ -44,8 +44,7 @@ class Target:
 NO_TARGET = Target()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
+class Outline(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway itself needs to know of a valid body, whatever its dialect."""
 
     model: str

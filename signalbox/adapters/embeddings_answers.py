@@ -9,7 +9,6 @@ Vectors are large, so they are not decoded where they go out as they came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -29,8 +28,7 @@ _floats = msgspec.json.Decoder(list[float])
 _ABSENT = msgspec.Raw(b"null")
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The answer to one call: its vectors in their inputs' order."""
 
     fields: dict[str, object]

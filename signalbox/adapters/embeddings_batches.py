@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from signalbox.types import CHARS_PER_TOKEN
 
@@ -15,8 +16,7 @@ has half as many: an estimate that errs costs a call more, one that falls short 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
+class BatchLimits(msgspec.Struct, frozen=True):
     """What one call takes; None: no limit is known."""
 
     inputs: int | None = None

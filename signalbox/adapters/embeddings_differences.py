@@ -7,14 +7,14 @@ Each entry says where it is known from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+import msgspec
 
 from signalbox.adapters.embeddings_batches import NO_LIMITS, BatchLimits
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingsDifferences:
+class EmbeddingsDifferences(msgspec.Struct, frozen=True):
     limits: BatchLimits = NO_LIMITS
     token_ids: bool = True
     """It takes texts as token ids."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.adapters.door import NO_TARGET, Body, Outline, Target
 from signalbox.adapters.embeddings_answers import vector_as
@@ -59,8 +60,7 @@ class EmbeddingsDoor:
         return delta
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingsEncoder(NeverStreams):
+class EmbeddingsEncoder(NeverStreams, frozen=True):
     """`DoorEncoder` of embeddings."""
 
     def answer(self, answer: Answer, provider: str, cost: str | None) -> bytes:

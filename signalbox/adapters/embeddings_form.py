@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from signalbox.adapters.chat import Json, Native
 from signalbox.types import Dialect, Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingsRequest:
+class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     model: str
     inputs: tuple[str | tuple[int, ...], ...]
@@ -23,12 +22,11 @@ class EmbeddingsRequest:
     """Gemini's `taskType`."""
     title: str | None = None
     user: str | None = None
-    unknown: Json = field(default_factory=dict)
+    unknown: Json = msgspec.field(default_factory=dict)
     native: tuple[Native, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingsAnswer:
+class EmbeddingsAnswer(msgspec.Struct, frozen=True):
     """One vector an input, in their order: floats, or base64 as the provider sent it."""
 
     vectors: tuple[tuple[float, ...] | str, ...]

@@ -6,10 +6,10 @@ comes back is read by `gemini_answer_reader.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters import gemini_events
 from signalbox.adapters.chat import AnswerChoice, ChatAnswer
@@ -37,8 +37,7 @@ from signalbox.errors import Failure, FailureKind, UnsupportedParameter
 from signalbox.types import Dialect, Request, Route, Secret, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class GeminiAdapter:
+class GeminiAdapter(msgspec.Struct, frozen=True):
     """One provider that speaks Gemini's dialect."""
 
     provider: str

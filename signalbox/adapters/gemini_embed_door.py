@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.door import NO_TARGET, Body, Outline, Target
 from signalbox.adapters.embeddings_answers import vector_as
@@ -61,8 +61,7 @@ class GeminiEmbedDoor:
         return delta
 
 
-@dataclass(frozen=True, slots=True)
-class EmbedEncoder(NeverStreams):
+class EmbedEncoder(NeverStreams, frozen=True):
     """`DoorEncoder` of Gemini's embeddings. Nothing is added to the answer: what it cost and where
     it came from is told by its headers."""
 

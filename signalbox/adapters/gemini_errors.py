@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters import openai_errors
 from signalbox.adapters.openai_wire import DECODE_ERRORS

@@ -8,10 +8,10 @@ Source: Gemini API reference, "Generating content", `GenerateContentResponse`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import Delta
 

@@ -8,9 +8,10 @@ outputs", "File input methods"; the levels of each model: "Gemini Enterprise Age
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from signalbox.adapters.chat import ReasoningWish
 from signalbox.adapters.openai_reasoning import EFFORTS, USUAL_EFFORT, effort_of
@@ -21,8 +22,7 @@ _DYNAMIC = -1
 """The model decides how much it thinks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """It is told the most tokens to think with (Gemini 2.5)."""
 
     least: int
@@ -41,8 +41,7 @@ class Budget:
         return {"thinkingBudget": min(max(tokens, self.least), self.most)}
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(msgspec.Struct, frozen=True):
     """It is told one of these words, in the order of `EFFORTS` (Gemini 3). It always thinks."""
 
     known: tuple[str, ...]
@@ -68,8 +67,7 @@ def rests(wish: ReasoningWish) -> bool:
     return wish.enabled is False or wish.effort == "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelTraits:
+class ModelTraits(msgspec.Struct, frozen=True, kw_only=True):
     thinking: Budget | Levels | None = Levels(("low", "medium", "high"))
     """None: it does not think, and refuses `thinkingConfig`."""
     newest: bool = True

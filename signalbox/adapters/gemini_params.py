@@ -5,10 +5,10 @@ left it open: in Gemini's own words, or in those of chat completions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatRequest
 from signalbox.adapters.door import BadRequest

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from signalbox.adapters.catalogue_facts import MODALITIES
 from signalbox.types import Price, Route
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
+class ModelEntry(msgspec.Struct, frozen=True):
     """A model as a list shows it; price and context are those of its first route. None: unknown."""
 
     id: str
@@ -23,7 +22,7 @@ class ModelEntry:
     """Modalities, as `outputs`; what is known of `capabilities`."""
     outputs: tuple[str, ...] | None = None
     capabilities: tuple[str, ...] | None = None
-    price: Price = field(default_factory=Price)
+    price: Price = msgspec.field(default_factory=Price)
     served_as: str = ""
     """The name of the model at `owned_by`."""
     created: int = 0

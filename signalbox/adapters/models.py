@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.catalogue import Catalogue, CatalogueModel, vendor_id
 from signalbox.adapters.catalogue_facts import EMBEDDING, facts_of
@@ -29,8 +31,7 @@ _NEAR = 0.4
 """Two names with less in common are not near: about half of their letter pairs are shared."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownModel:
+class UnknownModel(msgspec.Struct, frozen=True):
     """A name that no configured key can serve."""
 
     name: str
@@ -40,8 +41,7 @@ class UnknownModel:
     """The environment variable whose key would make it known."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChain:
+class ModelChain(msgspec.Struct, frozen=True):
     """The models to try, in order, each once."""
 
     models: tuple[ModelPlan, ...]

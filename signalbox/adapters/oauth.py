@@ -9,7 +9,6 @@ applications" and "Access tokens from the metadata server".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -46,8 +45,7 @@ _TRY_AGAIN = frozenset({404, 408, 410})
 """Statuses with which Azure's metadata service asks to be asked again, as it does with 5xx."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(msgspec.Struct, frozen=True):
     """A token and the seconds that it holds from now."""
 
     token: AccessToken

@@ -8,10 +8,10 @@ them is `openai_prefill.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.forms import chat_form
 from signalbox.adapters.openai_adapting import adapted
@@ -60,6 +60,7 @@ from signalbox.adapters.rate_limit_headers import parse_rate_limits
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
 from signalbox.types import Dialect, Request, Route, Secret, Usage
 
+_CHECKED = "checked"
 _chunk_decoder = msgspec.json.Decoder(Envelope)
 
 
@@ -125,8 +126,12 @@ class OpenAIAdapter:
         extra = request.extra
         refuse = extra.refuse_unsupported or extra.provider.require_parameters
         if request.door is self.dialect:
-            checked = check(request.body, differences, refuse_unsupported=refuse)
-            return request.body, checked, checked
+            # Asked by the survey of the routes, and again by the call.
+            known = request.memo.get(_CHECKED)
+            if known is None or known[0] is not differences:
+                checked = check(request.body, differences, refuse_unsupported=refuse)
+                known = request.memo[_CHECKED] = (differences, checked)
+            return request.body, known[1], known[1]
         body, lost = _written(request, caches=differences.routes_itself)
         checked = check(body, differences, refuse_unsupported=refuse)
         unsupported, dropped = lost.unsupported, lost.dropped

@@ -24,9 +24,9 @@ Body = Mapping[str, Any]
 
 def adapted(body: Body, differences: Differences, checked: ParameterCheck) -> dict[str, Any]:
     """A new body; `body` stays as it is. `checked`: what `check` said of the same two."""
-    left_out = GATEWAY_FIELDS.union(checked.dropped, WISH_FIELDS)
-    if not differences.routes_itself:
-        left_out |= OPENROUTER_ROUTING_FIELDS
+    left_out = _LEFT_OUT_BY_ROUTERS if differences.routes_itself else _LEFT_OUT
+    if checked.dropped:
+        left_out = left_out.union(checked.dropped)
     written = {name: value for name, value in body.items() if name not in left_out}
     if "temperature" in checked.dropped and "temperature" not in differences.lacking(body):
         written["temperature"] = differences.max_temperature
@@ -43,9 +43,24 @@ def adapted(body: Body, differences: Differences, checked: ParameterCheck) -> di
         written["response_format"] = _without_strict(written["response_format"], "json_schema")
     if not differences.functions:
         written = functions_as_tools(written)
-    if written.get("messages"):
+    if written.get("messages") and _changes_messages(differences):
         written["messages"] = _messages(written["messages"], differences)
     return written
+
+
+_LEFT_OUT_BY_ROUTERS = GATEWAY_FIELDS.union(WISH_FIELDS)
+_LEFT_OUT = _LEFT_OUT_BY_ROUTERS | OPENROUTER_ROUTING_FIELDS
+
+
+def _changes_messages(differences: Differences) -> bool:
+    return bool(
+        differences.roles
+        or differences.one_instruction_role
+        or differences.reasoning_back is not None
+        or differences.tool_ids is not None
+        or differences.refuses_empty
+        or differences.refuses_begun
+    )
 
 
 def _without_strict(value: Any, holder: str) -> Any:

@@ -13,8 +13,10 @@ borne.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     AnswerChoice,

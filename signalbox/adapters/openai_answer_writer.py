@@ -8,10 +8,11 @@ provider says of a choice as `extra_content` (Google's form, "Thought signatures
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     AnswerChoice,

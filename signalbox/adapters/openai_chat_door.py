@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatAnswer, ChatRequest
 from signalbox.adapters.door import NO_TARGET, Body, Outline, Target

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.protocol import Delta
 

@@ -9,10 +9,10 @@ After a seam every chunk is rewritten, so that what several attempts sent is one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from types import MappingProxyType
 
 import msgspec
+from msgspec.structs import asdict
 
 from signalbox.adapters.openai_chunks import (
     Fields,

@@ -12,12 +12,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.error_classes import classify
 from signalbox.adapters.openai_wire import DECODE_ERRORS
@@ -52,8 +52,7 @@ _WAIT_IN_WORDS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(msgspec.Struct, frozen=True):
     """What an error body says, whatever its shape."""
 
     message: str = ""

@@ -8,10 +8,10 @@ their places. Fields of a message that are not known are hints to `Dialect.CHAT`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     Citation,

@@ -12,10 +12,10 @@ more than text (signature, encryption, id, whose it is) or is a summary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     Citation,

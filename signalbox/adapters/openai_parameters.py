@@ -17,10 +17,12 @@ A body is written the provider's way by `openai_adapting.adapted`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from signalbox.adapters.openai_prefill import PrefillStyle
 from signalbox.adapters.openai_reasoning import (
@@ -50,8 +52,7 @@ class ParameterClass(StrEnum):
     MEANING = "meaning"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One row: a use of a body field."""
 
     name: str
@@ -68,8 +69,7 @@ def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Differences:
+class Differences(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider, or one of its models, differs from what OpenAI's dialect has."""
 
     lacks: frozenset[str] = frozenset()
@@ -80,10 +80,10 @@ class Differences:
     """It thinks where the request does not say."""
     takes: frozenset[str] = frozenset()
     """Names of the rare rows that it takes."""
-    renames: Mapping[str, str] = field(default_factory=_nothing)
+    renames: Mapping[str, str] = msgspec.field(default_factory=_nothing)
     """OpenAI's field → the provider's own name for the same."""
     max_temperature: float = 2.0
-    roles: Mapping[str, str] = field(default_factory=_nothing)
+    roles: Mapping[str, str] = msgspec.field(default_factory=_nothing)
     """A message's role → the one to write instead."""
     one_instruction_role: bool = False
     """It refuses `system` beside `developer` messages: all become `developer`."""
@@ -118,8 +118,7 @@ class Differences:
         return self.lacks | self.lacks_thinking if thinks else self.lacks
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterCheck:
+class ParameterCheck(msgspec.Struct, frozen=True):
     """Body fields: the hints to leave out, and those that rule the route out."""
 
     dropped: tuple[str, ...] = ()
@@ -266,13 +265,8 @@ def check(
     """
     dropped: list[str] = []
     unsupported: list[str] = []
-    lacking = differences.lacking(body)
-    for parameter in PARAMETERS:
-        if parameter.rare:
-            carried = parameter.name in differences.takes
-        else:
-            carried = parameter.name not in lacking
-        if carried or not parameter.used(body):
+    for parameter in _not_carried(differences.lacking(body), differences.takes):
+        if not parameter.used(body):
             continue
         meant = parameter.kind is ParameterClass.MEANING
         (unsupported if meant else dropped).append(parameter.field)
@@ -283,6 +277,15 @@ def check(
     if refuse_unsupported:
         unsupported, dropped = [*dropped, *unsupported], []
     return ParameterCheck(tuple(dict.fromkeys(dropped)), tuple(dict.fromkeys(unsupported)))
+
+
+@lru_cache(maxsize=1024)
+def _not_carried(lacking: frozenset[str], takes: frozenset[str]) -> tuple[Parameter, ...]:
+    return tuple(
+        parameter
+        for parameter in PARAMETERS
+        if (parameter.name not in takes if parameter.rare else parameter.name in lacking)
+    )
 
 
 def _reasoning_not_taken_back(body: Body, taken: frozenset[str] | None) -> list[str]:

@@ -9,10 +9,10 @@ and `cache_control` on any of them. What has another shape than its type promise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import Media, MediaKind, Native, Part, Refusal, Text
 from signalbox.adapters.data_urls import split_data_url

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from signalbox.adapters.splice import prefill_text
 from signalbox.types import CHARS_PER_TOKEN
@@ -13,13 +14,12 @@ from signalbox.types import CHARS_PER_TOKEN
 _CEILINGS = ("max_tokens", "max_completion_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class PrefillStyle:
+class PrefillStyle(msgspec.Struct, frozen=True):
     """How a provider is asked to go on from a last message of the assistant."""
 
-    message: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    message: Mapping[str, Any] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """Fields that this message needs."""
-    body: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    body: Mapping[str, Any] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """Fields that the body needs."""
     echoes: bool = True
     """Its answer may repeat that message; False only where it is documented not to."""

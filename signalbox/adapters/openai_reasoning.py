@@ -9,9 +9,10 @@ Tokens"; the providers' own pages are named in `openai_differences.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 Body = Mapping[str, Any]
 
@@ -31,8 +32,7 @@ _KNOWN = frozenset({"effort", "max_tokens", "enabled", "exclude"})
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningStyle:
+class ReasoningStyle(msgspec.Struct, frozen=True):
     """How a model is told."""
 
     whole: bool = False
@@ -40,13 +40,13 @@ class ReasoningStyle:
     translates them itself."""
     efforts: tuple[str, ...] | None = None
     """The values of `reasoning_effort` that it knows; None: any; empty: the field is not known."""
-    on: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    on: Mapping[str, Any] = msgspec.field(default_factory=lambda: _NOTHING)
     """Fields that make it think."""
-    off: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    off: Mapping[str, Any] = msgspec.field(default_factory=lambda: _NOTHING)
     """Fields that keep it from thinking, where no effort does."""
     budget: str | None = None
     """Its field for the most tokens to think with."""
-    hidden: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    hidden: Mapping[str, Any] = msgspec.field(default_factory=lambda: _NOTHING)
     """Fields by which the thinking is not shown."""
     summaries: bool = False
     """It takes `reasoning.summary`, and shows no thinking without."""
@@ -57,8 +57,7 @@ EFFORT = ReasoningStyle()
 ANY_WAY = ReasoningStyle(whole=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(msgspec.Struct, frozen=True):
     effort: str | None = None
     max_tokens: int | None = None
     enabled: bool | None = None

@@ -12,8 +12,10 @@ own, parts are in the reader's order, and `max_tokens` stands for both names of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     ChatRequest,
@@ -100,8 +102,7 @@ def write_chat_request(form: ChatRequest) -> dict[str, Any]:
 # ── what is not in the body ───────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(msgspec.Struct, frozen=True):
     """By name."""
 
     unsupported: tuple[str, ...] = ()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.event_decoder import SseDecoder
 from signalbox.adapters.openai_answer_reader import PieceReader, model_of

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import Reasoning, ReasoningFormat
 

@@ -8,10 +8,10 @@ from OpenAI's in what every client is told: usage with its cost, also in streams
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatAnswer, FinishPiece
 from signalbox.adapters.openai_chat_door import ChatDoor

@@ -8,8 +8,9 @@ reads a stream event by event, and names what an error means. Whatever bytes com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from signalbox.adapters.chat import (
     ChatAnswer,
@@ -23,8 +24,7 @@ Headers = Sequence[tuple[str, str]]
 """Header fields in order; names are lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(msgspec.Struct, frozen=True):
     """One HTTP request to a provider. `headers` holds the key; it is never recorded as it is."""
 
     method: str
@@ -38,8 +38,7 @@ class WireRequest:
     out one after the other, and a `JoiningAdapter` makes one answer of theirs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A whole answer. `body` is the provider's JSON, unchanged, in the adapter's dialect."""
 
     body: dict[str, object]
@@ -59,8 +58,7 @@ class Answer:
     """The same in the gateway's own model; there where the door speaks another dialect."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True):
     """One event of a stream that is neither an error nor the end.
 
     `raw` is the JSON exactly as the provider sent it, in the adapter's dialect.
@@ -94,15 +92,13 @@ class Delta:
     """The same in the gateway's own model; there where the door speaks another dialect."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamError:
+class StreamError(msgspec.Struct, frozen=True):
     """The provider reported an error inside the stream. Nothing after it counts."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class StreamFinished:
+class StreamFinished(msgspec.Struct, frozen=True):
     """The stream's own end mark (`[DONE]`) came. Not every provider sends one."""
 
 
@@ -119,8 +115,7 @@ class StreamDecoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seam:
+class Seam(msgspec.Struct, frozen=True):
     """Where another attempt goes on with a stream that broke."""
 
     provider: str
@@ -132,8 +127,7 @@ class Seam:
     """Characters of text that the client had been sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimits:
+class RateLimits(msgspec.Struct, frozen=True):
     """What an answer's headers say about the key's limits. None: not said.
 
     Resets are seconds from now.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from signalbox.adapters.openai_parameters import Differences
 from signalbox.adapters.openai_reasoning import ReasoningStyle
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRule:
+class ModelRule(msgspec.Struct, frozen=True):
     """What models of a provider do otherwise than its others."""
 
     pattern: str
@@ -21,12 +21,11 @@ class ModelRule:
     """Rows besides those of the provider."""
     takes: frozenset[str] = frozenset()
     """Rows that the provider's others lack."""
-    changes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    changes: Mapping[str, Any] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """Fields of `Differences` that are otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderEntry:
+class ProviderEntry(msgspec.Struct, frozen=True):
     provider: Differences
     models: tuple[ModelRule, ...] = ()
 

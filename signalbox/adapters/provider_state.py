@@ -10,8 +10,10 @@ values stand, for each dialect; a reference is any string of one or more charact
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.gemini_fields import snake
 from signalbox.adapters.provider_state_places import (
@@ -27,8 +29,7 @@ from signalbox.types import Dialect, Origin, Request
 Body = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class StateReference:
+class StateReference(msgspec.Struct, frozen=True):
     """A value in a request's body that only the provider which gave it out understands."""
 
     field: str
@@ -42,8 +43,7 @@ _Steps = tuple[tuple[str, ...], ...]
 """The spellings of each field on the way, or what stands for the items of a list."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
+class _Walk(msgspec.Struct, frozen=True):
     """A place made ready for walking."""
 
     place: Place

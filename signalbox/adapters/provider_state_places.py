@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+import msgspec
 
 from signalbox.types import Dialect
 
@@ -22,8 +23,7 @@ _CONTENTS = "contents[]."
 _OUTPUT = "output[]."
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a reference may stand. `[]` and `[?]` in a path are each item of a list."""
 
     path: str
@@ -45,8 +45,7 @@ class Place:
         return bool(self.taken)
 
 
-@dataclass(frozen=True, slots=True)
-class StateTable:
+class StateTable(msgspec.Struct, frozen=True):
     """The places of one dialect."""
 
     messages: str

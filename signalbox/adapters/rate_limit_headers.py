@@ -8,8 +8,9 @@ milliseconds, or an RFC 3339 time.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from signalbox.adapters.protocol import Headers, RateLimits
 
@@ -24,8 +25,14 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _EPOCH_SECONDS_FROM = 1e9
 _EPOCH_MILLISECONDS_FROM = 1e12
 
+
+def _named(*patterns: str) -> tuple[tuple[str, str, str], ...]:
+    """The headers of each window: limit, remaining, reset."""
+    return tuple((p.format("limit"), p.format("remaining"), p.format("reset")) for p in patterns)
+
+
 # Providers with several windows name each; `{}` is limit, remaining or reset.
-_REQUEST_WINDOWS = (
+_REQUEST_WINDOWS = _named(
     "x-ratelimit-{}-requests",
     "x-ratelimit-{}-requests-minute",
     "x-ratelimit-{}-requests-day",
@@ -33,7 +40,7 @@ _REQUEST_WINDOWS = (
     "anthropic-ratelimit-requests-{}",
     "x-ratelimit-{}",
 )
-_TOKEN_WINDOWS = (
+_TOKEN_WINDOWS = _named(
     "x-ratelimit-{}-tokens",
     "x-ratelimit-{}-tokens-minute",
     "x-ratelimit-{}-tokens-day",
@@ -44,8 +51,10 @@ _TOKEN_WINDOWS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
+_NOTHING_SAID = RateLimits()
+
+
+class _Window(msgspec.Struct, frozen=True):
     limit: int | None = None
     remaining: int | None = None
     reset: float | None = None
@@ -57,6 +66,8 @@ def parse_rate_limits(headers: Headers, now: float) -> RateLimits:
     Where several windows of one kind are named, the one with the least remaining is told.
     """
     fields = {name: value.strip() for name, value in headers if "ratelimit" in name}
+    if not fields:
+        return _NOTHING_SAID
     requests = _tightest_window(fields, _REQUEST_WINDOWS, now)
     tokens = _tightest_window(fields, _TOKEN_WINDOWS, now)
     return RateLimits(
@@ -83,16 +94,19 @@ def bounded_wait(seconds: float) -> float:
     return min(max(seconds, 0.0), MAX_WAIT_SECONDS)
 
 
-def _tightest_window(fields: dict[str, str], names: tuple[str, ...], now: float) -> _Window:
-    windows = [
+def _tightest_window(
+    fields: dict[str, str], windows: tuple[tuple[str, str, str], ...], now: float
+) -> _Window:
+    told = [
         _Window(
-            limit=_count(fields.get(name.format("limit"))),
-            remaining=_count(fields.get(name.format("remaining"))),
-            reset=_reset(fields.get(name.format("reset")), now),
+            limit=_count(fields.get(limit)),
+            remaining=_count(fields.get(remaining)),
+            reset=_reset(fields.get(reset), now),
         )
-        for name in names
+        for limit, remaining, reset in windows
+        if limit in fields or remaining in fields or reset in fields
     ]
-    said = [window for window in windows if window != _Window()]
+    said = [window for window in told if window != _Window()]
     if not said:
         return _Window()
     return min(said, key=lambda w: float("inf") if w.remaining is None else w.remaining)

@@ -158,6 +158,10 @@ FAMILIES: Mapping[str, Callable[[ProviderSettings], Spoken]] = MappingProxyType(
 """`api` in the configuration → what a provider of it speaks."""
 
 
+MAX_REMEMBERED = 4096
+"""Models by door whose adapter is remembered. Wildcards let clients name any number of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderAdapters:
     """The adapters of one provider."""
@@ -165,12 +169,23 @@ class ProviderAdapters:
     spoken: Spoken
     _made: dict[tuple[Dialect, Adapter], Adapter] = field(default_factory=dict, init=False)
     """Translating ones: a few for each provider, made once."""
+    _found: dict[tuple[Dialect, str], Adapter | None] = field(default_factory=dict, init=False)
+    """What was asked for before; a request asks several times."""
 
     def for_door(self, door: Dialect, model: str) -> Adapter | None:
         """The adapter for a request of a door; None where the provider has nothing like it.
 
         `model` is the route's name for it. The endpoint of the door's own dialect goes first.
         """
+        asked = (door, model)
+        if asked in self._found:
+            return self._found[asked]
+        if len(self._found) >= MAX_REMEMBERED:
+            self._found.clear()
+        found = self._found[asked] = self._find(door, model)
+        return found
+
+    def _find(self, door: Dialect, model: str) -> Adapter | None:
         endpoints = self.spoken(model)
         for adapter in endpoints:
             if adapter.dialect is door:

@@ -8,10 +8,10 @@ parameters (`openai_parameters.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatRequest, JsonSchema, Native, ReasoningWish, Tool
 from signalbox.adapters.forms import chat_form
@@ -188,7 +188,7 @@ class ResponsesAdapter:
         form = chat_form(request)
         checked = self._check_form(request, route, refuse=False)
         left_out: dict[str, Any] = {
-            name: None for name in checked.dropped if name in ChatRequest.__dataclass_fields__
+            name: None for name in checked.dropped if name in ChatRequest.__struct_fields__
         }
         if "tools.strict" in checked.dropped:
             left_out["tools"] = tuple(

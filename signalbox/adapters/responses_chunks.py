@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.openai_chunks import read_fields
 from signalbox.adapters.protocol import Delta

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ReasoningFormat
 from signalbox.adapters.openai_differences import differences_for
@@ -12,8 +14,7 @@ from signalbox.adapters.openai_parameters import Differences
 from signalbox.adapters.openai_reasoning import ReasoningStyle
 
 
-@dataclass(frozen=True, slots=True)
-class ResponsesProvider:
+class ResponsesProvider(msgspec.Struct, frozen=True):
     """One provider's Responses API."""
 
     stores: bool = True

@@ -7,7 +7,7 @@ Providers do leave that blank line out, so `end()` gives such an event to the ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from signalbox.errors import ProviderProtocolError
 
@@ -18,8 +18,7 @@ events are below 100 KB. More than this in one event is a fault or an attack."""
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSentEvent:
+class ServerSentEvent(msgspec.Struct, frozen=True):
     """One event. `name` is empty where the stream gave none; `id` and `retry` are not kept."""
 
     data: bytes

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from dataclasses import dataclass
+
+import msgspec
 
 _LETTERS = string.digits + string.ascii_letters
 
 
-@dataclass(frozen=True, slots=True)
-class ToolIds:
+class ToolIds(msgspec.Struct, frozen=True):
     """What an id must look like: `pattern` matches all of it. What is made has `length` letters
     and digits."""
 

@@ -8,9 +8,9 @@ gateway remembers them by the call's id and puts them back where they are missin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import (
     ChatAnswer,

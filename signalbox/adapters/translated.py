@@ -7,7 +7,9 @@ read in the gateway's model, the door writes down in its words, delta by delta.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters.chat import ChatAnswer
 from signalbox.adapters.door import Door, EventWriter
@@ -28,8 +30,7 @@ from signalbox.errors import Failure
 from signalbox.types import Dialect, Request, Route, Secret
 
 
-@dataclass(frozen=True, slots=True)
-class TranslatedAdapter:
+class TranslatedAdapter(msgspec.Struct, frozen=True):
     """`Adapter` of a door's dialect, made of one of another."""
 
     inner: Adapter

@@ -8,11 +8,11 @@ Vertex AI": the model stands in the address alone, and the API's version in the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.adapters import gemini_errors
 from signalbox.adapters.gemini_fields import as_list, given, spelled
@@ -47,8 +47,7 @@ def is_claude(model: str) -> bool:
     return model.rpartition("/")[2].startswith("claude")
 
 
-@dataclass(frozen=True, slots=True)
-class VertexGemini:
+class VertexGemini(msgspec.Struct, frozen=True):
     """`Adapter` for one method of Google's own models, made of Gemini's for the same method."""
 
     inner: Adapter
@@ -120,8 +119,7 @@ class VertexGemini:
         return self.inner.rate_limits(headers, now)
 
 
-@dataclass(frozen=True, slots=True)
-class VertexClaude:
+class VertexClaude(msgspec.Struct, frozen=True):
     """`Adapter` for Anthropic's models there, made of Anthropic's own (Messages, counting)."""
 
     inner: Adapter

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from signalbox.adapters.protocol import Delta, Seam
 from signalbox.errors import ApiError
 from signalbox.types import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class NeverStreams:
+class NeverStreams(msgspec.Struct, frozen=True):
     """The part of `DoorEncoder` and `EventWriter` that nobody comes to: a request of such a door
     is answered whole, or by an error in the answer's place."""
 

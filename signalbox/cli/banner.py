@@ -6,8 +6,9 @@ import json
 import shlex
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from signalbox import __version__
 from signalbox.adapters.models import ModelTable
@@ -27,8 +28,7 @@ EXAMPLES = {
 TERMINAL_COLUMNS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Banner:
+class Banner(msgspec.Struct, frozen=True):
     settings: Settings
     models: ModelTable
     port: int

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import fields, replace
 
 from signalbox.adapters.models import ModelTable, UnknownModel
 from signalbox.config import Settings
@@ -16,8 +16,7 @@ from signalbox.persistence.trace_values import plain, unplain
 from signalbox.types import ModelPlan, Route
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A setting that the plan depends on, in words."""
 
     setting: str
@@ -76,7 +75,7 @@ def _compare(path: str, then: Any, now: Any) -> Iterator[Difference]:
             yield Difference(path, ", ".join(named_then), ", ".join(named_now))
         for name in (name for name in named_then if name in named_now):
             yield from _compare(f"{path}.{name}", named_then[name], named_now[name])
-    elif is_dataclass(then) and type(then) is type(now):
+    elif isinstance(then, msgspec.Struct) and type(then) is type(now):
         for field in fields(then):
             inner = f"{path}.{field.name}" if path else field.name
             yield from _compare(inner, getattr(then, field.name), getattr(now, field.name))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import click
+from msgspec.structs import asdict
 
 from signalbox.adapters.models import UnknownModel
 from signalbox.cli.common import (

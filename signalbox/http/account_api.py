@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,8 +28,7 @@ _HEAD = re.compile("[a-z]{1,16}[-_]")
 """What ids of the gateway's own making have before the trace id: `gen-`, `chatcmpl-`, `resp_`."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccountApi:
+class AccountApi(msgspec.Struct, frozen=True):
     """`readers` run the store's reads; `now` is Unix time in seconds."""
 
     store: Store

@@ -6,9 +6,10 @@ Before anything else looks for state in the request: what is resolved here lives
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import replace
 
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.services import Surveyor
@@ -191,9 +192,7 @@ def _resolved(intake: Intake, found: _Found, headers: Mapping[str, str]) -> Inta
     conversation = request.conversation
     if conversation is not None:
         conversation = conversation_digest(request.key_id, body, outline, headers)
-    resolved = replace(
-        request,
-        body=body,
+    resolved = replace(request, body=body,
         continues=request.body["previous_response_id"] if found.resumed else None,
         prompt_tokens=tokens,
         begun=outline.begun,

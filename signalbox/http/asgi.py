@@ -21,6 +21,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+DISCONNECT = "signalbox.disconnect"
+"""The extension of the scope through which a call hears at once that its client has left: a
+function that takes the callback, or None when nobody wants to know any more."""
+
 HeaderList = tuple[tuple[str, str], ...]
 
 ZSTD_WINDOW = 8 * 1024 * 1024

@@ -8,8 +8,9 @@ estimated here, and the answer says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from signalbox.actors.services import Surveyor
 from signalbox.adapters import anthropic_door, gemini_door

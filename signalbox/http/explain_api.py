@@ -11,10 +11,11 @@ are seconds from now (`…_in`) or before it (`…_ago`). What is unknown is nul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from urllib.parse import parse_qs, quote
+
+import msgspec
 
 from signalbox.actors.services import Surveyor
 from signalbox.errors import ApiError
@@ -27,8 +28,7 @@ from signalbox.machines.facts import Percentiles, RouteHealth, RoutesSurveyed
 from signalbox.types import Price, Request, RetryPolicy, Timeouts
 
 
-@dataclass(frozen=True, slots=True)
-class PriceShown:
+class PriceShown(msgspec.Struct, frozen=True):
     """Per million tokens."""
 
     input: str | None
@@ -38,8 +38,7 @@ class PriceShown:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class HealthShown:
+class HealthShown(msgspec.Struct, frozen=True):
     """What was measured lately; `success_rate`, `first_token` (seconds) and `tokens_per_second` are
     exponentially weighted means."""
 
@@ -56,8 +55,7 @@ class HealthShown:
     breaker_reopens_in: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeysShown:
+class KeysShown(msgspec.Struct, frozen=True):
     """Whether a key of the provider has room for the request now."""
 
     available: bool
@@ -67,8 +65,7 @@ class KeysShown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RouteShown:
+class RouteShown(msgspec.Struct, frozen=True):
     route: str
     provider: str
     model: str
@@ -94,8 +91,7 @@ class RouteShown:
     """Of an excluded route: the field of the request that excludes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelShown:
+class ModelShown(msgspec.Struct, frozen=True):
     model: str
     strategy: str
     strategy_source: str
@@ -109,23 +105,20 @@ class ModelShown:
     """Why the request would not come to this model at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     route: str
     seconds: float
     """How long at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     status: int
     code: str
     message: str
     param: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainAnswer:
+class ExplainAnswer(msgspec.Struct, frozen=True):
     model: str
     at: str
     """ISO 8601, UTC."""

@@ -7,8 +7,10 @@ told with the field's name. Raises `RequestError`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.adapters.door import NO_TARGET, BadRequest, Door, Target
@@ -46,8 +48,7 @@ SDK_MARGIN = 1.0
 """Seconds by which our answer comes before the SDK's own timeout, a tenth of it at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(msgspec.Struct, frozen=True):
     request: Request
     plan: RequestPlan
     payloads: str
@@ -258,13 +259,15 @@ def _retry(configured: RetryPolicy, extra: Extra) -> RetryPolicy:
 
 def _tighten(timeouts: Timeouts, extra: Extra, sdk: float | None) -> Timeouts:
     """The tighter of configuration and client, clock by clock. `sdk`: its patience in seconds."""
+    if extra.timeout is None and sdk is None:
+        return timeouts
     asked = dict(extra.timeout or {})
     if sdk is not None:
         asked["total"] = min(asked.get("total", sdk), sdk)
     tighter = {
-        clock.name: min(getattr(timeouts, clock.name), asked[clock.name])
-        for clock in fields(timeouts)
-        if clock.name in asked
+        clock: min(getattr(timeouts, clock), asked[clock])
+        for clock in Timeouts.__struct_fields__
+        if clock in asked
     }
     return replace(timeouts, **tighter)
 
@@ -297,5 +300,7 @@ def _labels(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def _payload_mode(configured: str, extra: Extra) -> str:
     """The more discreet of the two: a client may hide, it may not make the gateway tell more."""
+    if extra.payloads is None:
+        return configured
     order = ("full", "redacted", "off")
-    return max(configured, extra.payloads or "full", key=order.index)
+    return max(configured, extra.payloads, key=order.index)

@@ -7,8 +7,8 @@ are no part of a secret.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 import trio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,8 +25,7 @@ from signalbox.actors.supervisor import Supervisor
 from signalbox.machines.facts import RouteHealth
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsSources:
+class MetricsSources(msgspec.Struct, frozen=True):
     """The parts that are asked at each scrape."""
 
     supervisor: Supervisor

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from signalbox.actors import outputs as out
 from signalbox.actors.key_ring import GatewayKey, KeyRing
 from signalbox.actors.runner import RequestRunner
 from signalbox.actors.services import RunnerServices
-from signalbox.adapters.door import DoorEncoder
 from signalbox.adapters.doors import door_of, error_door
 from signalbox.adapters.models import ModelTable
 from signalbox.config import Settings
@@ -29,8 +28,8 @@ from signalbox.http import auth, paths
 from signalbox.http.account_api import AccountApi
 from signalbox.http.answer_states import keeping, with_answers
 from signalbox.http.asgi import (
+    DISCONNECT,
     ClientDisconnected,
-    HeaderList,
     Incoming,
     Outgoing,
     Receive,
@@ -40,11 +39,11 @@ from signalbox.http.asgi import (
     header_fields,
     header_map,
     read_body,
-    send_head,
-    send_whole,
 )
+from signalbox.http.client_port import ClientPort
 from signalbox.http.cors import Cors
 from signalbox.http.count_api import estimated_count, is_counted, without_tokens
+from signalbox.http.exchanges import JSON, Exchange
 from signalbox.http.explain_api import explained, place_of, random_of
 from signalbox.http.intake import Intake, take_in
 from signalbox.http.models_api import models_reply, place_of_client
@@ -55,30 +54,6 @@ from signalbox.machines.decisions import OWN_FAULT
 from signalbox.persistence.gateway_keys import key_digest
 
 logger = logging.getLogger(__name__)
-
-JSON = ("content-type", "application/json")
-STREAM_HEADERS = (
-    ("content-type", "text/event-stream; charset=utf-8"),
-    ("cache-control", "no-cache"),
-    ("x-accel-buffering", "no"),
-)
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """One request and the answer to it, as far as it has gone."""
-
-    scope: Scope
-    receive: Incoming
-    send: Send
-    fields: HeaderList
-    """The request's headers, in order."""
-    headers: Mapping[str, str]
-    trace_id: str
-    place: paths.Place
-    common: tuple[tuple[str, str], ...]
-    """Headers that every answer carries."""
-    started: bool = False
 
 
 class ModelDoors:
@@ -107,7 +82,7 @@ class ModelDoors:
         fields = header_fields(scope)
         headers = header_map(fields)
         trace_id = self._services.new_id()
-        exchange = _Exchange(
+        exchange = Exchange(
             scope,
             Incoming(receive),
             Outgoing(send),
@@ -135,12 +110,12 @@ class ModelDoors:
                 raise
             await self._refuse(exchange, OWN_FAULT)
 
-    async def _serve(self, exchange: _Exchange) -> None:
+    async def _serve(self, exchange: Exchange) -> None:
         place, method = exchange.place, exchange.scope["method"]
         if method == "OPTIONS":
             allowed = _methods(place)
             headers = (*exchange.common, *self._cors.preflight(exchange.headers, allowed))
-            await _answer(exchange, 204, headers)
+            await exchange.answer(204, headers)
             return
         if place.endpoint is None:
             raise RequestError(_unsupported_endpoint(exchange.scope["path"]))
@@ -161,14 +136,16 @@ class ModelDoors:
                 await self._explain(exchange, key)
             case paths.Endpoint.MODELS | paths.Endpoint.MODEL | paths.Endpoint.MODEL_ENDPOINTS:
                 query = _parameters(exchange.scope)
-                await _json(exchange, models_reply(place, query, self._models, self._settings, key))
+                await exchange.answer_json(
+                    models_reply(place, query, self._models, self._settings, key)
+                )
             case paths.Endpoint.KEY | paths.Endpoint.CREDITS | paths.Endpoint.GENERATION:
                 query = _parameters(exchange.scope)
-                await _json(exchange, await self._account.reply(place.endpoint, key, query))
+                await exchange.answer_json(await self._account.reply(place.endpoint, key, query))
             case _:
                 raise RequestError(_unsupported_endpoint(exchange.scope["path"]))
 
-    def _authenticate(self, exchange: _Exchange) -> GatewayKey:
+    def _authenticate(self, exchange: Exchange) -> GatewayKey:
         presented = auth.presented_keys(exchange.fields, _query(exchange.scope))
         if not presented:
             raise RequestError(auth.api_key_error("No API key: send Authorization: Bearer KEY."))
@@ -181,7 +158,7 @@ class ModelDoors:
 
     # ── requests to models ────────────────────────────────────────────────────────────────────
 
-    async def _take_in(self, exchange: _Exchange, key: GatewayKey) -> Intake:
+    async def _take_in(self, exchange: Exchange, key: GatewayKey) -> Intake:
         """What the client asks for, and where state pins it to."""
         server = self._settings.server
         received_at = self._services.wall_clock()
@@ -212,87 +189,45 @@ class ModelDoors:
         intake = await pin_to_state(intake, state)
         return await with_tool_states(intake, self._services)
 
-    async def _ask(self, exchange: _Exchange, key: GatewayKey) -> None:
+    async def _ask(self, exchange: Exchange, key: GatewayKey) -> None:
         await self._run(exchange, key, await self._take_in(exchange, key))
 
-    async def _count(self, exchange: _Exchange, key: GatewayKey) -> None:
+    async def _count(self, exchange: Exchange, key: GatewayKey) -> None:
         intake = without_tokens(await self._take_in(exchange, key))
         if is_counted(intake, self._services):
             await self._run(exchange, key, intake)
             return
         headers, body = estimated_count(intake)
         fields = (JSON, *exchange.common, *headers)
-        await _answer(exchange, 200, fields, msgspec.json.encode(body))
+        await exchange.answer(200, fields, msgspec.json.encode(body))
 
-    async def _run(self, exchange: _Exchange, key: GatewayKey, intake: Intake) -> None:
-        door = door_of(intake.request.door, intake.request.flavour)
-        state = self._services.provider_state
-        encoder = keeping(door.encoder(intake.request), intake.request, state)
-        pieces_in, pieces = trio.open_memory_channel[out.Output](out.CAPACITY)
+    async def _run(self, exchange: Exchange, key: GatewayKey, intake: Intake) -> None:
+        request, services = intake.request, self._services
+        door = door_of(request.door, request.flavour)
+        encoder = keeping(door.encoder(request), request, services.provider_state)
+        port = ClientPort(exchange, encoder, self._refuse_piece)
         runner = RequestRunner(
-            intake.request,
+            request,
             intake.plan,
             key.limits,
             encoder,
-            self._services,
-            pieces_in,
+            services,
+            port,
             intake.payloads,
             body=intake.recorded_body,
         )
-        async with trio.open_nursery() as nursery:
-            watcher = trio.CancelScope()
-            nursery.start_soon(_watch, exchange.receive, runner, watcher)
-            nursery.start_soon(runner.run)
-            async with pieces:
-                keep_alive = door.keep_alive if intake.request.stream else None
-                await self._ship(exchange, pieces, encoder, runner, keep_alive)
-            watcher.cancel()
+        if request.stream and door.keep_alive is not None:
+            seconds = self._settings.server.keepalive
+            port.keep_alive(door.keep_alive, services.alarms, seconds, runner.stream_begun)
+        on_disconnect = exchange.scope["extensions"][DISCONNECT]
+        on_disconnect(runner.client_gone)
+        try:
+            await runner.run()
+        finally:
+            on_disconnect(None)
+        await port.end()
 
-    async def _ship(
-        self,
-        exchange: _Exchange,
-        pieces: trio.MemoryReceiveChannel[out.Output],
-        encoder: DoorEncoder,
-        runner: RequestRunner,
-        keep_alive: bytes | None,
-    ) -> None:
-        """Sends what the runner hands over, and signs of life while a stream's runner is silent."""
-        patience = math.inf if keep_alive is None else self._settings.server.keepalive
-        while True:
-            piece: out.Output | None = None
-            try:
-                with trio.move_on_after(patience):
-                    piece = await pieces.receive()
-            except trio.EndOfChannel:
-                break
-            match piece:
-                case None:
-                    assert keep_alive is not None
-                    runner.stream_begun()
-                    await self._begin(exchange, ())
-                    await _more(exchange, keep_alive)
-                case out.StreamHead():
-                    await self._begin(exchange, piece.headers)
-                case out.StreamBytes():
-                    await _more(exchange, piece.data)
-                case out.WholeAnswer():
-                    fields = (JSON, *exchange.common, *piece.headers)
-                    await _answer(exchange, 200, fields, piece.body)
-                    return
-                case out.Refusal():
-                    if not exchange.started:
-                        await self._refuse(exchange, piece.error, piece.headers)
-                        return
-                    await _more(exchange, encoder.error(piece.error))
-        if exchange.started:
-            await exchange.send({"type": "http.response.body", "body": b""})
-
-    async def _begin(self, exchange: _Exchange, headers: Iterable[tuple[str, str]]) -> None:
-        if not exchange.started:
-            exchange.started = True
-            await send_head(exchange.send, 200, (*STREAM_HEADERS, *exchange.common, *headers))
-
-    async def _explain(self, exchange: _Exchange, key: GatewayKey) -> None:
+    async def _explain(self, exchange: Exchange, key: GatewayKey) -> None:
         services = self._services
         query = _query(exchange.scope)
         asked = replace(exchange, place=place_of(query, exchange.place))
@@ -305,30 +240,22 @@ class ModelDoors:
             unix_time=services.wall_clock(),
             random=random,
         )
-        await _json(exchange, answer)
+        await exchange.answer_json(answer)
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────
 
+    async def _refuse_piece(self, exchange: Exchange, piece: out.Refusal) -> None:
+        await self._refuse(exchange, piece.error, piece.headers)
+
     async def _refuse(
-        self, exchange: _Exchange, error: ApiError, headers: Iterable[tuple[str, str]] = ()
+        self, exchange: Exchange, error: ApiError, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         fields = (JSON, *exchange.common, *headers, *error.headers, *_retry_headers(error))
         place = exchange.place
         door = error_door(place.dialect, place.flavour)
         told = door.error_body(error, exchange.trace_id, place.flavour)
         body = msgspec.json.encode(told)
-        await _answer(exchange, error.status, fields, body)
-
-
-async def _answer(
-    exchange: _Exchange, status: int, headers: Iterable[tuple[str, str]], body: bytes = b""
-) -> None:
-    exchange.started = True
-    await send_whole(exchange.send, exchange.receive, status, headers, body)
-
-
-async def _json(exchange: _Exchange, body: object) -> None:
-    await _answer(exchange, 200, (JSON, *exchange.common), msgspec.json.encode(body))
+        await exchange.answer(error.status, fields, body)
 
 
 def _query(scope: Scope) -> str:
@@ -341,7 +268,7 @@ def _methods(place: paths.Place) -> tuple[str, ...]:
     return paths.METHODS[place.endpoint]
 
 
-def _ask_of(exchange: _Exchange) -> Ask:
+def _ask_of(exchange: Exchange) -> Ask:
     scope, place = exchange.scope, exchange.place
     return Ask(
         place.id, place.rest, scope["method"], _query(scope), exchange.headers, exchange.trace_id
@@ -351,18 +278,6 @@ def _ask_of(exchange: _Exchange) -> Ask:
 def _parameters(scope: Scope) -> dict[str, str]:
     """The query's parameters by name, of several alike the last."""
     return dict(parse_qsl(_query(scope)))
-
-
-async def _watch(receive: Receive, runner: RequestRunner, scope: trio.CancelScope) -> None:
-    """Tells the runner when the client leaves."""
-    with scope:
-        while (await receive())["type"] != "http.disconnect":
-            """A client may still send; what it sends after its request has no meaning."""
-        runner.client_gone()
-
-
-async def _more(exchange: _Exchange, data: bytes) -> None:
-    await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 def _retry_headers(error: ApiError) -> tuple[tuple[str, str], ...]:

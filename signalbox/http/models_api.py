@@ -8,8 +8,9 @@ All of them show the same models: what the key may call and a configured provide
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.adapters.model_entries import ModelEntry

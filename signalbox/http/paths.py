@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
+
+import msgspec
 
 from signalbox.adapters.door import NO_TARGET, Target
 from signalbox.types import Dialect, Flavour
@@ -91,8 +92,7 @@ UNBUILT = (
 """First parts of paths that belong to model APIs and that this version does not serve."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a path leads. `endpoint` is None for a model API's path that is not served."""
 
     endpoint: Endpoint | None

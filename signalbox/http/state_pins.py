@@ -8,7 +8,8 @@ can be of: then the client may have made it there itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from signalbox.actors.key_pool import CALLERS_KEY
 from signalbox.actors.provider_state import ProviderState

@@ -9,10 +9,11 @@ Responses: get, delete, cancel, list input items.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, urlencode
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from signalbox.actors.key_pool import (
     CALLERS_KEY,
@@ -53,8 +54,7 @@ _OURS = (401, 402, 403, 429)
 _STREAM = "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What a client asks about a stored answer."""
 
     id: str

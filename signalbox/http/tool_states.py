@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from signalbox.actors.services import RunnerServices, Surveyor
 from signalbox.adapters.forms import chat_form

@@ -21,8 +21,6 @@ MAX_HEADERS: Final = 256
 LONGEST_KNOWN_NAME: Final = 64
 """Characters of a header's name that is remembered, with 1,023 others, as it is in lower case."""
 
-_CODINGS = frozenset({"transfer-encoding", "content-encoding"})
-
 
 class ResponseHead(NamedTuple):
     """`headers` in the order received, names in lower case, text in latin-1."""
@@ -35,9 +33,20 @@ class ResponseHead(NamedTuple):
     """What its body is packed in, in lower case, as far as the headers say."""
 
 
+def _names(names: list[bytes]) -> list[str]:
+    """In lower case. What a provider calls its fields is the same in every answer."""
+    if max(map(len, names), default=0) <= LONGEST_KNOWN_NAME:
+        return list(map(_lowered, names))
+    return [name.decode("latin-1").lower() for name in names]
+
+
 @lru_cache(maxsize=1024)
 def _lowered(name: bytes) -> str:
     return name.decode("latin-1").lower()
+
+
+def _codings(headers: tuple[tuple[str, str], ...], field: str) -> tuple[str, ...]:
+    return tuple(value.strip().lower() for name, value in headers if name == field)
 
 
 class ResponseParser:
@@ -51,7 +60,7 @@ class ResponseParser:
         "_asked_head",
         "_body",
         "_ends_with_connection",
-        "_headers",
+        "_fields",
         "_interim",
         "_overhead",
         "_parser",
@@ -74,7 +83,8 @@ class ResponseParser:
         self._ends_with_connection = False
         self._interim = False
         self._reason = b""
-        self._headers: list[tuple[str, str]] = []
+        self._fields: list[bytes] = []
+        """Names and values by turns."""
         self._overhead = 0
         self._body: list[bytes] = []
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -126,13 +136,8 @@ class ResponseParser:
             self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head is not None or self.violation is not None:
-            return  # Trailers, or what comes after the end: neither is used.
-        if len(name) <= LONGEST_KNOWN_NAME:
-            field = _lowered(name), value.decode("latin-1")
-        else:
-            field = name.decode("latin-1").lower(), value.decode("latin-1")
-        self._headers.append(field)
+        if self.head is None:  # Else trailers, or what comes after the end: neither is used.
+            self._fields += name, value
 
     def on_headers_complete(self) -> None:
         if self.complete or self.violation is not None or self._parser is None:
@@ -145,7 +150,7 @@ class ResponseParser:
             self._refuse(f"status {status}, expected 100 to 599")
         elif status == 101:
             self._refuse("status 101, but no other protocol was asked for")
-        elif len(self._headers) > MAX_HEADERS:
+        elif len(self._fields) > 2 * MAX_HEADERS:
             self._refuse(f"more than {MAX_HEADERS} header fields")
         elif status < 200:
             self._interim = True
@@ -163,31 +168,25 @@ class ResponseParser:
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
-            self._headers.clear()
+            self._fields.clear()
             self._reason = b""
         elif self.violation is None:
             self.complete = True
 
     def _final_head(self, status: int, version: str) -> None:
-        transfer: list[str] = []
-        content: list[str] = []
-        has_length = False
-        for name, value in self._headers:
-            if name == "content-length":
-                has_length = True
-            elif name in _CODINGS:
-                codings = transfer if name == "transfer-encoding" else content
-                codings.append(value.strip().lower())
-        if transfer and transfer != ["chunked"]:
+        names = _names(self._fields[::2])
+        values = [value.decode("latin-1") for value in self._fields[1::2]]
+        headers = tuple(zip(names, values, strict=True))
+        transfer = _codings(headers, "transfer-encoding") if "transfer-encoding" in names else ()
+        if transfer and transfer != ("chunked",):
             self._refuse("a transfer coding other than chunked")
             return
-        self.head = ResponseHead(
-            status, self._reason, version, tuple(self._headers), tuple(content)
-        )
+        content = _codings(headers, "content-encoding") if "content-encoding" in names else ()
+        self.head = ResponseHead(status, self._reason, version, headers, content)
         self._overhead = 0
         if self._asked_head:
             self.complete = True
-        elif not transfer and not has_length:
+        elif not transfer and "content-length" not in names:
             self._ends_with_connection = True
 
     def _refuse(self, what: str) -> None:

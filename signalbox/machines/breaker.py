@@ -13,9 +13,10 @@ Rules that the table states:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import msgspec
+from msgspec.structs import replace
 from statemachine import State, StateMachine
 
 from signalbox.errors import FailureKind
@@ -116,8 +117,7 @@ def verdict(kind: FailureKind | None, *, cancelled: bool) -> Verdict:
     return Verdict.FAULT if kind in PROVIDER_FAULTS else Verdict.NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(msgspec.Struct, frozen=True):
     state: BreakerState = BreakerState.CLOSED
     recent: tuple[tuple[float, bool], ...] = ()
     """(when, whether it succeeded) of the last results while closed, oldest first."""
@@ -125,7 +125,7 @@ class Breaker:
     """Times it opened since it was last closed; the delay grows with them."""
     reopens_at: float = 0.0
     """When an open breaker becomes half-open."""
-    probes: Probes = field(default_factory=Probes)
+    probes: Probes = msgspec.field(default_factory=Probes)
 
 
 def at_time(breaker: Breaker, now: float) -> Breaker:

@@ -16,11 +16,11 @@ there at the beginning, or came in meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRules:
+class BudgetRules(msgspec.Struct, frozen=True):
     ratio: float
     """Extra calls that each ordinary call pays for."""
     reserve: float
@@ -42,8 +42,7 @@ call in twenty; more than that means that everything has become slow, when extra
 slower (Dean and Barroso, "The Tail at Scale", 2013). A quiet gateway may make six a minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallBudget:
+class CallBudget(msgspec.Struct, frozen=True):
     """A balance as it stood at `at`, by the monotonic clock of the caller's."""
 
     rules: BudgetRules

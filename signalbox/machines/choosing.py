@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
 from signalbox.machines import facts as f

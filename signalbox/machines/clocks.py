@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from signalbox.machines.state import RequestState
 from signalbox.types import Timeouts

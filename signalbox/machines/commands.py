@@ -6,8 +6,9 @@ bytes), so that a state and its commands stay plain values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from signalbox.errors import ApiError, Failure
 from signalbox.machines.lifecycle import Event, State
@@ -31,13 +32,11 @@ class Resume(StrEnum):
     """It answers from the start; no text was sent yet, only reasoning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class RecordTransition(Command):
+class RecordTransition(Command, frozen=True):
     """Tell the trace that the request moved, and why."""
 
     event: Event
@@ -49,20 +48,17 @@ class RecordTransition(Command):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AdmitRequest(Command):
+class AdmitRequest(Command, frozen=True):
     """Ask the limiter; the answer is `RequestAdmitted` or `RequestRejected`."""
 
 
-@dataclass(frozen=True, slots=True)
-class SurveyRoutes(Command):
+class SurveyRoutes(Command, frozen=True):
     """Look at the routes of a model; the answer is `RoutesSurveyed`."""
 
     routes: tuple[Route, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AcquireLease(Command):
+class AcquireLease(Command, frozen=True):
     """Lease a key of the route's provider; the answer is `LeaseGranted` or `LeaseDenied`."""
 
     attempt: int
@@ -75,8 +71,7 @@ class AcquireLease(Command):
     """The only key that will do."""
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitKey(Command):
+class AwaitKey(Command, frozen=True):
     """Queue for a key of the route's provider, for at most `delay` seconds.
 
     The answer is `KeyWaitEnded`.
@@ -88,8 +83,7 @@ class AwaitKey(Command):
     only_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimer(Command):
+class StartTimer(Command, frozen=True):
     timer: Timer
     delay: float
     attempt: int | None = None
@@ -98,8 +92,7 @@ class StartTimer(Command):
     """The route that is called again after a backoff."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenUpstream(Command):
+class OpenUpstream(Command, frozen=True):
     """Send the request of this attempt; facts about it follow."""
 
     attempt: int
@@ -112,8 +105,7 @@ class OpenUpstream(Command):
     """The same route again, out of its retry budget."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommitAnswer(Command):
+class CommitAnswer(Command, frozen=True):
     """Let the attempt's content through to the client, as it comes.
 
     In a stream that another attempt began, this is the seam.
@@ -122,8 +114,7 @@ class CommitAnswer(Command):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class SettleAttempt(Command):
+class SettleAttempt(Command, frozen=True):
     """The attempt is over: close its connection, release its lease, tell the route's health."""
 
     attempt: int
@@ -133,38 +124,33 @@ class SettleAttempt(Command):
     """Another attempt of the request gave content first."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordCharge(Command):
+class RecordCharge(Command, frozen=True):
     """Charge what was delivered; the answer is `ChargeRecorded` or `ChargeFailed`."""
 
     attempt: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendEnd(Command):
+class SendEnd(Command, frozen=True):
     """Send the whole answer, or the end of the stream."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendError(Command):
+class SendError(Command, frozen=True):
     """Tell the client: as the answer, or inside a stream that has begun."""
 
     error: ApiError
 
 
-@dataclass(frozen=True, slots=True)
-class RaiseAlert(Command):
+class RaiseAlert(Command, frozen=True):
     """Something that an operator must see, whatever becomes of the request."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishRequest(Command):
+class FinishRequest(Command, frozen=True):
     """Settle with the limiter and write the trace. Always the last command of a request."""
 
     state: State
-    error: ApiError | None = field(default=None)
+    error: ApiError | None = msgspec.field(default=None)

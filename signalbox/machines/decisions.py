@@ -7,8 +7,9 @@ goes on elsewhere where it can (`rescue.py`); where not, the client is told once
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
 from signalbox.machines.facts import SHARED_STATE
@@ -30,8 +31,7 @@ class Step(StrEnum):
     REFUSE = "tell the client"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     step: Step
     alert: bool = False
     """Whether an operator must see it: the fault is in the gateway's own configuration or keys."""

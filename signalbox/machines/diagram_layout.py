@@ -8,10 +8,11 @@ to the right, y downwards.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
+
+import msgspec
 
 Point = tuple[int, int]
 Anchor = Literal["start", "middle", "end"]
@@ -38,8 +39,7 @@ class Line(StrEnum):
     RESCUE = "rescue"
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """A state. `left` and `top` are those of its box."""
 
     left: int
@@ -47,8 +47,7 @@ class Section:
     lamp: Lamp
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(msgspec.Struct, frozen=True):
     """The transitions of one state that share a piece of track: straight lines between points."""
 
     source: str
@@ -58,8 +57,7 @@ class Track:
     line: Line = Line.PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """An event's name, with its baseline at `y`. `source` None: one name for all its sources."""
 
     event: str
@@ -69,8 +67,7 @@ class Label:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     width: int
     height: int
     sections: Mapping[str, Section]

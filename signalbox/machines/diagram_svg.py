@@ -8,8 +8,9 @@ by `[data-from="executing"][data-events~="attempt_failed"]`. All styles are belo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
+
+import msgspec
 
 from signalbox.machines.diagram_layout import (
     SECTION_HEIGHT,
@@ -31,11 +32,10 @@ HEAD = 7
 """Length of an arrowhead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Journey:
+class Journey(msgspec.Struct, frozen=True):
     """What has run over the tracks; nothing: the diagram alone."""
 
-    visits: Mapping[str, int] = field(default_factory=dict)
+    visits: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Times that each state was entered."""
     steps: Sequence[Step] = ()
 

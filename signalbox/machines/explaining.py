@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.errors import ApiError, Failure, FailureKind
 from signalbox.machines.commands import (
@@ -54,8 +56,7 @@ class StrategySource(StrEnum):
     CONFIGURATION = "configuration"
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(msgspec.Struct, frozen=True):
     """One route of a model."""
 
     candidate: Candidate
@@ -67,8 +68,7 @@ class Considered:
     """None where it is ranked."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelExplained:
+class ModelExplained(msgspec.Struct, frozen=True):
     """One model of the chain."""
 
     plan: ModelPlan
@@ -81,8 +81,7 @@ class ModelExplained:
     """Why the request would not come to this model at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """`waits_for` and `refusal` are what comes after the last route, or instead of any."""
 
     models: tuple[ModelExplained, ...]
@@ -124,23 +123,21 @@ def explain(plan: RequestPlan, surveys: Surveys) -> Explanation:
 # ── the way of a request whose every call fails ───────────────────────────────────────────────
 
 
-@dataclass(slots=True)
-class _Leg:
+class _Leg(msgspec.Struct):
     """A model that the request came to."""
 
     survey: RoutesSurveyed
     ranked: tuple[Ranked, ...]
     """As the machine ranked them on its first look."""
     excluded: tuple[Excluded, ...]
-    taken: list[Ranked] = field(default_factory=list)
+    taken: list[Ranked] = msgspec.field(default_factory=list)
     """Those that were called, each as it was ranked then."""
 
 
-@dataclass(slots=True)
-class _Way:
+class _Way(msgspec.Struct):
     state: RequestState
     surveys: Surveys
-    legs: dict[str, _Leg] = field(default_factory=dict)
+    legs: dict[str, _Leg] = msgspec.field(default_factory=dict)
     failed_on: str = ""
     """The model whose call failed in another way than by `MOVES_ON`; its legs begin after that."""
     waits_for: AwaitKey | None = None

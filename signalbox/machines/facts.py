@@ -7,8 +7,9 @@ the process that recorded the fact, in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from signalbox.errors import Failure
 from signalbox.types import Route
@@ -20,8 +21,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True)
-class Percentiles:
+class Percentiles(msgspec.Struct, frozen=True):
     """Of the measurements in a sliding window."""
 
     p50: float
@@ -30,8 +30,7 @@ class Percentiles:
     p99: float
 
 
-@dataclass(frozen=True, slots=True)
-class RouteHealth:
+class RouteHealth(msgspec.Struct, frozen=True):
     """What is known of a route's recent past. None: nothing measured yet."""
 
     success_rate: float | None = None
@@ -69,8 +68,7 @@ class Unavailable(StrEnum):
     TOO_LARGE = "larger than the key's limit"
 
 
-@dataclass(frozen=True, slots=True)
-class Headroom:
+class Headroom(msgspec.Struct, frozen=True):
     """Whether a key of the route's provider could take this request now."""
 
     available: bool
@@ -81,8 +79,7 @@ class Headroom:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Warmth:
+class Warmth(msgspec.Struct, frozen=True):
     """A route that the request's conversation used last: the provider has its prompt cached."""
 
     key_id: str
@@ -91,8 +88,7 @@ class Warmth:
     """How many of the prompt's tokens are likely to be read from the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A route as it stood when it was looked at."""
 
     route: Route
@@ -107,21 +103,18 @@ class Candidate:
     """The caller brought a key for its provider."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RequestAdmitted(Fact):
+class RequestAdmitted(Fact, frozen=True):
     """The limiter let the request in."""
 
 
 SHARED_STATE = "shared_state"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRejected(Fact):
+class RequestRejected(Fact, frozen=True):
     """The limiter refused."""
 
     scope: str
@@ -134,8 +127,7 @@ class RequestRejected(Fact):
     """Seconds until there is room; None: no waiting helps."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoutesSurveyed(Fact):
+class RoutesSurveyed(Fact, frozen=True):
     """The current model's routes with their health and headroom; `random` is in [0, 1)."""
 
     candidates: tuple[Candidate, ...]
@@ -144,8 +136,7 @@ class RoutesSurveyed(Fact):
     """Whether the budget of all requests has room for one more hedge."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseGranted(Fact):
+class LeaseGranted(Fact, frozen=True):
     attempt: int
     key_id: str
     key_label: str
@@ -153,22 +144,19 @@ class LeaseGranted(Fact):
     """The key came with the request; it is not one of the gateway's."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseDenied(Fact):
+class LeaseDenied(Fact, frozen=True):
     attempt: int
     reason: str
     available_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyWaitEnded(Fact):
+class KeyWaitEnded(Fact, frozen=True):
     """The request left the queue for a key; `room`: a key was free when it did."""
 
     room: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired(Fact):
+class TimerFired(Fact, frozen=True):
     timer: str
     attempt: int | None = None
     """The attempt that the timer watched, where it watched one."""
@@ -176,8 +164,7 @@ class TimerFired(Fact):
     """Of the route that a backoff was for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """What the client has been sent of the answer, by all attempts together. In characters."""
 
     text: int = 0
@@ -186,15 +173,13 @@ class Delivered:
     """False once something was sent that another route cannot go on from, a tool call for one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContentArrived(Fact):
+class ContentArrived(Fact, frozen=True):
     """The first content of an attempt. Nothing of it has gone to the client yet."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamEnded(Fact):
+class UpstreamEnded(Fact, frozen=True):
     """The provider's answer is whole, with or without content."""
 
     attempt: int
@@ -207,8 +192,7 @@ class UpstreamEnded(Fact):
     delivered: Delivered = Delivered()
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamFailed(Fact):
+class UpstreamFailed(Fact, frozen=True):
     """The attempt failed; `random` in [0, 1) is for the backoff's jitter."""
 
     attempt: int
@@ -219,26 +203,22 @@ class UpstreamFailed(Fact):
     delivered: Delivered = Delivered()
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeRecorded(Fact):
+class ChargeRecorded(Fact, frozen=True):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeFailed(Fact):
+class ChargeFailed(Fact, frozen=True):
     """Neither the database nor the spool took the charge."""
 
     attempt: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientGone(Fact):
+class ClientGone(Fact, frozen=True):
     """The client disconnected, or stopped reading for too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCrashed(Fact):
+class RequestCrashed(Fact, frozen=True):
     """The gateway's own code raised while it worked on this request."""
 
     message: str

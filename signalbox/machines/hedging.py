@@ -8,7 +8,8 @@ room. (Jeffrey Dean and Luiz André Barroso, "The Tail at Scale", Communications
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from signalbox.errors import Failure
 from signalbox.machines import facts as f

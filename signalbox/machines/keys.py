@@ -17,9 +17,10 @@ Rules that the table states:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import msgspec
+from msgspec.structs import replace
 from statemachine import State, StateMachine
 
 from signalbox.errors import Failure, FailureKind
@@ -105,8 +106,7 @@ _OBEYS_RETRY_AFTER = frozenset({FailureKind.OVERLOADED, FailureKind.SERVER_ERROR
 """Failures that are not the key's, but cool it down where the provider says how long to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyState:
+class KeyState(msgspec.Struct, frozen=True):
     phase: KeyPhase = KeyPhase.ACTIVE
     until: float = 0.0
     """When a cooling or evicted key becomes half-open."""
@@ -116,7 +116,7 @@ class KeyState:
     """It was rejected since it last proved itself: the next time evicts it."""
     evictions: int = 0
     """Evictions since the key last proved itself; the first one is worth an alert."""
-    probes: Probes = field(default_factory=Probes)
+    probes: Probes = msgspec.field(default_factory=Probes)
 
 
 class Verdict(StrEnum):
@@ -128,8 +128,7 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     verdict: Verdict
     wait: float | None = None
     """Seconds that the provider asked for; None where it did not, or not in earnest."""

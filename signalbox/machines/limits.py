@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 WINDOW = 60.0
 """Seconds. Providers state their limits per minute."""
@@ -30,8 +31,7 @@ CONCURRENCY_RETRY = 1.0
 """Seconds to wait for a place: nobody can say when a request under way will end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True):
     """The state of one GCRA limit.
 
     `level` is what was used and has not drained away yet, as of `at`. `held` is reserved and not
@@ -229,8 +229,7 @@ def remaining_share(remaining: int, limit: int) -> float:
     return min(1.0, max(0.0, remaining / limit)) if limit > 0 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True):
     """What a provider's headers left of one of its limits, as we believe it until `until`."""
 
     remaining: int

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.types import (
     Midstream,
@@ -14,8 +15,7 @@ from signalbox.types import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True):
     """State at a provider that the request refers to: the route and the key that made it."""
 
     field: str
@@ -26,8 +26,7 @@ class Pin:
     """Nobody else can serve the request. Otherwise others can, though not as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestPlan:
+class RequestPlan(msgspec.Struct, frozen=True):
     """The chain of models and the policies of one request. Holds no secret."""
 
     models: tuple[ModelPlan, ...]
@@ -39,13 +38,13 @@ class RequestPlan:
     """Tried before the rest of the chain when a prompt is too long for the model."""
     content_fallbacks: tuple[ModelPlan, ...] = ()
     """Tried before the rest of the chain when a provider refuses the content."""
-    preferences: ProviderPreferences = field(default_factory=ProviderPreferences)
+    preferences: ProviderPreferences = msgspec.field(default_factory=ProviderPreferences)
     strategy: Strategy = Strategy.BALANCED
     """The configured one; a request's or a model's own goes before it."""
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = msgspec.field(default_factory=RetryPolicy)
     retry_overridden: bool = False
     """True where the request itself set `retry`: a model's own policy does not apply then."""
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     timeouts_tightened: bool = False
     """True where the request asks for more haste than the configuration: a route that misses such
     a deadline is no worse for it."""
@@ -95,8 +94,7 @@ class RequestPlan:
         return self.preferences.strategy or model.strategy or self.strategy
 
 
-@dataclass(frozen=True, slots=True)
-class RequestPlanned:
+class RequestPlanned(msgspec.Struct, frozen=True):
     """How a trace begins: what the request's machine was started with."""
 
     at: float

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 PATIENCE = 30.0
 """Seconds. A probe's result is known when its answer ends; a long stream must not keep everyone
@@ -14,8 +15,7 @@ MAX_OPEN = 32
 minutes): were it shorter, what is always that slow would never be known to work again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probes:
+class Probes(msgspec.Struct, frozen=True):
     """The attempts that were let through, by number, until their results are known."""
 
     open: tuple[int, ...] = ()

@@ -8,7 +8,10 @@ the plan that is replayed, with the health and the headroom that were recorded f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.errors import SignalboxError
 from signalbox.machines.commands import Command, FinishRequest, RecordTransition, SurveyRoutes
@@ -22,16 +25,14 @@ from signalbox.types import Route
 Moves = tuple[RecordTransition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a request ended."""
 
     state: State
     error_code: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedStep:
+class RecordedStep(msgspec.Struct, frozen=True):
     """A fact, and the transitions that were decided on it."""
 
     at: float
@@ -40,8 +41,7 @@ class RecordedStep:
     moves: Moves
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedRequest:
+class RecordedRequest(msgspec.Struct, frozen=True):
     planned: RequestPlanned
     steps: tuple[RecordedStep, ...]
     ending: Ending
@@ -52,8 +52,7 @@ class RecordedRequest:
         return any(move.target.final for step in self.steps for move in step.moves)
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True):
     """What today's machine makes of one fact."""
 
     moves: Moves = ()
@@ -65,15 +64,13 @@ class Decided:
     """Why the machine cannot take the fact, in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedStep:
+class ComparedStep(msgspec.Struct, frozen=True):
     recorded: RecordedStep
     today: Decided
     same: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """The steps up to the first that differs, or all of them and then the endings."""
 
     steps: tuple[ComparedStep, ...]

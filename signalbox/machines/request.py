@@ -9,7 +9,7 @@ A fact that is about an attempt which is over, or that comes after a final state
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from signalbox.errors import ApiError, Failure, FailureKind
 from signalbox.machines import facts as f

@@ -7,7 +7,7 @@ alone it simply starts again. Until new content comes, the attempt may fail as a
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines.commands import Resume, SurveyRoutes

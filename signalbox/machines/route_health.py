@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.machines import breaker as breakers
 from signalbox.machines.breaker import Breaker, Verdict
@@ -36,8 +38,7 @@ of six; waiting for the twenty that make it one of twenty would leave a quiet ro
 answer, and what a wrong guess costs is bounded by the budget of hedges."""
 
 
-@dataclass(frozen=True, slots=True)
-class DecayingMean:
+class DecayingMean(msgspec.Struct, frozen=True):
     """The mean of measurements that weigh 2^(−age / `HALF_LIFE`)."""
 
     total: float = 0.0
@@ -55,28 +56,30 @@ class DecayingMean:
         return self.total / self.weight if self.weight else None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """The last measurements, at most `WINDOW_SAMPLES` and none older than `WINDOW_SECONDS`."""
 
-    samples: tuple[tuple[float, float], ...] = ()
-    """(when, value), oldest first."""
+    times: tuple[float, ...] = ()
+    """When each was measured, oldest first."""
+    measured: tuple[float, ...] = ()
 
     def added(self, value: float, now: float) -> Window:
-        return Window((*self._within(now), (now, value))[-WINDOW_SAMPLES:])
+        gone = max(self._gone(now), len(self.times) + 1 - WINDOW_SAMPLES)
+        return Window((*self.times[gone:], now), (*self.measured[gone:], value))
 
-    def values(self, now: float) -> list[float]:
-        return [value for _, value in self._within(now)]
+    def values(self, now: float) -> tuple[float, ...]:
+        gone = self._gone(now)
+        return self.measured[gone:] if gone else self.measured
 
-    def _within(self, now: float) -> tuple[tuple[float, float], ...]:
+    def _gone(self, now: float) -> int:
+        """How many have left the window."""
         oldest, gone = now - WINDOW_SECONDS, 0
-        while gone < len(self.samples) and self.samples[gone][0] <= oldest:
+        while gone < len(self.times) and self.times[gone] <= oldest:
             gone += 1
-        return self.samples[gone:]
+        return gone
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(msgspec.Struct, frozen=True):
     """One quantity, in both ways."""
 
     mean: DecayingMean = DecayingMean()
@@ -86,8 +89,7 @@ class Measure:
         return Measure(self.mean.added(value, now), self.window.added(value, now))
 
 
-@dataclass(frozen=True, slots=True)
-class RoutePast:
+class RoutePast(msgspec.Struct, frozen=True):
     """What is kept of one route. A route that nothing is known of is `RoutePast()`."""
 
     successes: Measure = Measure()
@@ -98,7 +100,7 @@ class RoutePast:
     samples: int = 0
     """Attempts that said anything of the route, ever."""
     last_outage_at: float | None = None
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: Breaker = msgspec.field(default_factory=Breaker)
 
 
 def started(past: RoutePast, number: int, now: float) -> RoutePast:

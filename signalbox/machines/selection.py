@@ -9,7 +9,8 @@ state lives that the request refers to; the providers for which the caller broug
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from signalbox.errors import FailureKind
 from signalbox.machines.facts import (
@@ -26,8 +27,7 @@ from signalbox.types import ProviderPreferences, Route, Strategy
 __all__ = ["Excluded", "Load", "Ranked", "Ranking", "no_room", "rank"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(msgspec.Struct, frozen=True):
     candidate: Candidate
     reason: str
 
@@ -36,8 +36,7 @@ class Ranked:
         return self.candidate.route
 
 
-@dataclass(frozen=True, slots=True)
-class Excluded:
+class Excluded(msgspec.Struct, frozen=True):
     route: Route
     reason: str
     kind: FailureKind | None = None
@@ -50,8 +49,7 @@ class Excluded:
     """When its circuit breaker lets the next probe through, where that is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     ranked: tuple[Ranked, ...]
     excluded: tuple[Excluded, ...]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import msgspec
+from msgspec.structs import replace
 
 from signalbox.errors import ApiError, AttemptReport, Failure
 from signalbox.machines.commands import (
@@ -24,8 +25,7 @@ from signalbox.types import ModelPlan, RetryPolicy, Route
 Decision = tuple["RequestState", tuple[Command, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """A key of this route will have room at `available_at`."""
 
     model: ModelPlan
@@ -36,8 +36,7 @@ class Wait:
     same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """One upstream call: under way, or the last one that was."""
 
     attempt: int
@@ -48,8 +47,7 @@ class Running:
     """On a key that came with the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(msgspec.Struct, frozen=True):
     """The client's stream broke after content."""
 
     delivered: Delivered
@@ -57,8 +55,7 @@ class Break:
     """What broke it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestState:
+class RequestState(msgspec.Struct, frozen=True):
     """All that the next decision depends on, besides the fact."""
 
     plan: RequestPlan
@@ -150,12 +147,11 @@ class RequestState:
         )
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(msgspec.Struct):
     """One decision in the making: the state as it moves and the commands so far."""
 
     state: RequestState
-    commands: list[Command] = field(default_factory=list)
+    commands: list[Command] = msgspec.field(default_factory=list)
 
     def move(self, event: Event, reason: str = "", about: Running | None = None) -> None:
         """`about`: the call that it is about, where that is not the current one."""

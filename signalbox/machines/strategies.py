@@ -10,9 +10,10 @@ shows the breaker as open from then on). What fails over unseen costs its client
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
+
+import msgspec
 
 from signalbox.machines.facts import BreakerState, Candidate, RouteHealth
 from signalbox.types import Strategy
@@ -32,8 +33,7 @@ FRESH = 60.0
 """Seconds. A route that was measured so recently needs no exploring: it would tell the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """The expected size of the request, in tokens."""
 
     prompt_tokens: int
@@ -100,6 +100,8 @@ def _draw(
     After each draw the number is stretched over the interval it fell into, where it is uniform
     again. The figure beside each candidate is its share at the moment it was drawn.
     """
+    if len(candidates) == 1 and candidates[0].route.weight > 0:
+        return [(candidates[0], 1.0)]
     prices = [_price_of_mix(c, load) for c in candidates]
     known = [price for price in prices if price is not None]
     # An unknown price is taken as the dearest known one: chance may pick it, hope may not.
@@ -133,8 +135,7 @@ def _price_of_mix(candidate: Candidate, load: Load) -> float | None:
     return None if per_million is None else float(per_million / (prompt + output))
 
 
-@dataclass(frozen=True, slots=True)
-class _Measure:
+class _Measure(msgspec.Struct, frozen=True):
     of: Callable[[RouteHealth], float | None]
     words: Callable[[float], str]
     best_low: bool

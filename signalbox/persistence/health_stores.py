@@ -7,8 +7,9 @@ clock in the same way.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from signalbox.machines.breaker import Verdict
 from signalbox.machines.facts import RouteHealth
@@ -19,8 +20,7 @@ of its own. The one that nothing was learnt of for longest is forgotten: it star
 About 1 KB for a route that is seldom used, 30 KB for one whose windows are full."""
 
 
-@dataclass(frozen=True, slots=True)
-class HealthReport:
+class HealthReport(msgspec.Struct, frozen=True):
     """An attempt on a route is over."""
 
     route_id: str

@@ -10,9 +10,10 @@ processes share keeps a time of its own and translates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from signalbox.adapters.protocol import RateLimits
 from signalbox.errors import Failure, FailureKind
@@ -31,8 +32,7 @@ NEVER_SENT = frozenset(
 """Failures before the provider could count the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyQuota:
+class KeyQuota(msgspec.Struct, frozen=True):
     """A key that may be leased, with its declared limits per minute; None: none declared."""
 
     key_id: str
@@ -41,8 +41,7 @@ class KeyQuota:
     tpm: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRequest:
+class LeaseRequest(msgspec.Struct, frozen=True):
     """One request and `tokens` expected tokens on one of `keys`, for `ttl` seconds at most.
 
     All keys are one provider's.
@@ -57,8 +56,7 @@ class LeaseRequest:
     """A key's id: that key is taken if it has room at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRecord:
+class LeaseRecord(msgspec.Struct, frozen=True):
     """A lease that is held. `token` fences: it grows with every lease and never comes again."""
 
     id: str
@@ -71,15 +69,13 @@ class LeaseRecord:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRefused:
+class LeaseRefused(msgspec.Struct, frozen=True):
     reason: str
     available_at: float | None
     """When one of the keys will have room, if nothing else comes; None: no waiting helps."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptOutcome:
+class AttemptOutcome(msgspec.Struct, frozen=True):
     """How an attempt on a leased key ended."""
 
     failure: Failure | None
@@ -93,23 +89,20 @@ class AttemptOutcome:
     """The gateway ended the attempt, so it proves nothing about the key."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseSettlement:
+class LeaseSettlement(msgspec.Struct, frozen=True):
     lease_id: str
     token: int
     outcome: AttemptOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     done: bool
     """False: the lease had been settled, or had expired."""
     evicted: bool = False
     """The key was evicted by this, and was in use until now."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyCondition:
+class KeyCondition(msgspec.Struct, frozen=True):
     """What a store knows of a key."""
 
     key_id: str
@@ -122,8 +115,7 @@ class KeyCondition:
     """What remains (0 to 1) of its fullest limit; None: no limits known."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUse:
+class KeyUse(msgspec.Struct, frozen=True):
     """What somebody who could not ask the store has sent on a key within its window."""
 
     key_id: str
@@ -179,8 +171,7 @@ class Scope(StrEnum):
     KEY = "key"
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeLimits:
+class ScopeLimits(msgspec.Struct, frozen=True):
     """The limits of one scope; None: no such limit. `rpm` and `tpm` are per minute.
 
     `burst` is how many requests may come at once; None: `rpm` of them. Tokens burst to `tpm`.
@@ -194,8 +185,7 @@ class ScopeLimits:
     burst: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class LimitRequest:
+class LimitRequest(msgspec.Struct, frozen=True):
     """One request and `tokens` expected tokens under every scope, or under none."""
 
     owner: str
@@ -204,8 +194,7 @@ class LimitRequest:
     scopes: tuple[ScopeLimits, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(msgspec.Struct, frozen=True):
     """Where a limit on requests or tokens stands. `reset_after`: seconds until it is unused."""
 
     kind: Kind
@@ -214,14 +203,12 @@ class Meter:
     reset_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class LimitGranted:
+class LimitGranted(msgspec.Struct, frozen=True):
     id: str
     meters: tuple[Meter, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LimitRefused:
+class LimitRefused(msgspec.Struct, frozen=True):
     scope: Scope
     kind: Kind
     limit: int
@@ -230,15 +217,13 @@ class LimitRefused:
     meters: tuple[Meter, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LimitSettlement:
+class LimitSettlement(msgspec.Struct, frozen=True):
     id: str
     tokens: int | None
     """Used; None: not known, the reservation counts as used."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeUse:
+class ScopeUse(msgspec.Struct, frozen=True):
     """What somebody who could not ask the store has used of a scope, and has not drained yet."""
 
     limits: ScopeLimits

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from signalbox.adapters.protocol import RateLimits
 from signalbox.machines.facts import Headroom, Unavailable
@@ -101,8 +102,7 @@ class _Key:
         self.last_used = 0
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(msgspec.Struct):
     record: LeaseRecord
     key: _Key
     use: _ModelUse
@@ -110,8 +110,7 @@ class _Held:
     """None where the key has no declared limits, so that nothing needs a log."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
+class _Room(msgspec.Struct, frozen=True):
     """When a key has room. `at` None: never, as far as can be foreseen."""
 
     at: float | None

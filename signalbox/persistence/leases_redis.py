@@ -15,7 +15,6 @@ import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -162,8 +161,7 @@ class RedisLeaseStore:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
+class _Report(msgspec.Struct, frozen=True):
     """A settlement, as far as the script needs it."""
 
     lease_id: str

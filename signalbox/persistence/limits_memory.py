@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from signalbox.machines.limits import (
     CONCURRENCY_RETRY,
@@ -28,13 +29,12 @@ from signalbox.persistence.lease_stores import (
 )
 
 
-@dataclass(slots=True)
-class _Use:
+class _Use(msgspec.Struct):
     """What one scope has used. `limits` are those of the last request, which drain it."""
 
     limits: ScopeLimits
-    requests: Bucket = field(default_factory=Bucket)
-    tokens: Bucket = field(default_factory=Bucket)
+    requests: Bucket = msgspec.field(default_factory=Bucket)
+    tokens: Bucket = msgspec.field(default_factory=Bucket)
     under_way: int = 0
 
     def adopt(self, limits: ScopeLimits, now: float) -> None:
@@ -63,8 +63,7 @@ class _Use:
         return self.under_way == 0 and requests.idle and tokens.idle
 
 
-@dataclass(frozen=True, slots=True)
-class _Reservation:
+class _Reservation(msgspec.Struct, frozen=True):
     uses: tuple[tuple[_Use, int], ...]
     """With the tokens that are held there: none where there was no limit on them."""
     tokens: int
@@ -75,8 +74,7 @@ class _Reservation:
             use.release(at, held, used)
 
 
-@dataclass(frozen=True, slots=True)
-class _Judgement:
+class _Judgement(msgspec.Struct, frozen=True):
     """What a scope says of a request, before anything is taken. None: no such limit."""
 
     use: _Use

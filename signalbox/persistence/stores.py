@@ -7,14 +7,14 @@ raises leaves a store as `StoreUnavailable`. Times are Unix seconds, UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from signalbox.types import NanoUSD, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """One row of the ledger: what one request cost. Unique by `request_id`."""
 
     id: str
@@ -34,8 +34,7 @@ class Charge:
     price_source: str
 
 
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
+class TraceEvent(msgspec.Struct, frozen=True):
     """One fact or lifecycle event of a request, in sequence."""
 
     seq: int
@@ -47,8 +46,7 @@ class TraceEvent:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class TracePayload:
+class TracePayload(msgspec.Struct, frozen=True):
     """One body of a request, capped and redacted as configured."""
 
     seq: int
@@ -59,8 +57,7 @@ class TracePayload:
     truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TraceRecord:
+class TraceRecord(msgspec.Struct, frozen=True):
     """One request, written once, at its end."""
 
     id: str
@@ -83,8 +80,8 @@ class TraceRecord:
     error_message: str | None = None
     user: str | None = None
     tags: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    usage: Usage = msgspec.field(default_factory=Usage)
     cost: NanoUSD | None = None
     first_token_ms: float | None = None
     duration_ms: float = 0.0
@@ -92,8 +89,7 @@ class TraceRecord:
     payloads: tuple[TracePayload, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayKeyRecord:
+class GatewayKeyRecord(msgspec.Struct, frozen=True):
     """A gateway key at rest: its SHA-256 and a prefix that people recognise it by."""
 
     id: str
@@ -110,8 +106,7 @@ class GatewayKeyRecord:
     """Model names and wildcards that the key may call; empty: all."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateRecord:
+class StateRecord(msgspec.Struct, frozen=True):
     """Who made a piece of state that lives at a provider."""
 
     digest: bytes

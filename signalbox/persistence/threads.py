@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple, Unpack
 
+import msgspec
 import trio
 
 from signalbox.errors import StoreUnavailable
@@ -17,8 +17,7 @@ READERS = 3
 """Reads at once: enough that a long listing holds up no other, few enough for two cores."""
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadStatistics:
+class ThreadStatistics(msgspec.Struct, frozen=True):
     name: str
     total: int
     busy: int
