@@ -203,8 +203,10 @@ def build(
     """Makes every part. Actors are started in this order and stopped in reverse, so that whoever
     is asked is still there when the one that asks is stopped."""
     now = time.time  # noqa: TID251 (edge)
+    # As `trio.current_time`, which looks first for the loop that it runs in.
+    clock = trio.lowlevel.current_clock().current_time
     supervisor = Supervisor()
-    alarms = Alarms(supervisor)
+    alarms = Alarms(supervisor, clock)
     readers, writers = reader_threads(), writer_threads()
     ledger = Ledger(supervisor, store, ChargeSpool(data_dir / "charges.spool"), writers)
     writer = TraceWriter(
@@ -216,10 +218,10 @@ def build(
     provider_state = ProviderState(
         supervisor, store, keys, readers=readers, writers=writers, now=now
     )
-    key_pool = KeyPool(keys, stores.leases, alert=alerts.error)
+    key_pool = KeyPool(keys, stores.leases, clock, alert=alerts.error)
     supervisor.add(_sweeper("key_pool", key_pool.run))
-    limiter = _supervised_limiter(supervisor, settings, stores.limits)
-    health = Health(stores.health)
+    limiter = _supervised_limiter(supervisor, settings, stores.limits, clock)
+    health = Health(stores.health, clock)
     hub = TraceHub()
     upstream = UpstreamClient()
     renewing = [key for key in keys if key.credential is not None]
@@ -242,6 +244,7 @@ def build(
         alert=alerts.error,
         max_payload_bytes=settings.traces.max_payload_bytes,
         credentials=credentials,
+        clock=clock,
     )
     _discovery(supervisor, settings, upstream, models)
     draining = trio.Event()
@@ -363,11 +366,14 @@ def _provider_keys(settings: Settings) -> list[ProviderKey]:
 
 
 def _supervised_limiter(
-    supervisor: Supervisor, settings: Settings, stores: StoreAccess[LimitStore]
+    supervisor: Supervisor,
+    settings: Settings,
+    stores: StoreAccess[LimitStore],
+    clock: Callable[[], float],
 ) -> RateLimiter:
     limits = settings.limits
     everyone = KeyLimits("everyone", limits.rpm, limits.tpm, limits.concurrency, limits.burst)
-    limiter = RateLimiter(stores, everyone)
+    limiter = RateLimiter(stores, everyone, clock)
     supervisor.add(_sweeper("rate_limiter", limiter.run))
     return limiter
 

@@ -50,23 +50,24 @@ class Usage(msgspec.Struct, frozen=True):
     def input_total(self) -> int | None:
         if self.prompt is None:
             return None
-        return self.prompt + sum(
-            count or 0
-            for count in (
-                self.cached_read,
-                self.cache_write,
-                self.cache_write_1h,
-                self.audio_input,
-                self.image_input,
-            )
+        return (
+            self.prompt
+            + (self.cached_read or 0)
+            + (self.cache_write or 0)
+            + (self.cache_write_1h or 0)
+            + (self.audio_input or 0)
+            + (self.image_input or 0)
         )
 
     @property
     def output_total(self) -> int | None:
         if self.completion is None:
             return None
-        return self.completion + sum(
-            count or 0 for count in (self.reasoning, self.audio_output, self.image_output)
+        return (
+            self.completion
+            + (self.reasoning or 0)
+            + (self.audio_output or 0)
+            + (self.image_output or 0)
         )
 
 
@@ -145,6 +146,8 @@ class Price(msgspec.Struct, frozen=True):
     def applying(self, usage: Usage) -> Price:
         """The one that `usage` is charged at: of its service tier's prices, or else of those for
         all of them, the one for its length."""
+        if not self.tiers:
+            return self
         length, served_at = usage.input_total or 0, usage.service_tier
         if not any(tier.service_tier == served_at for tier in self.tiers):
             served_at = None

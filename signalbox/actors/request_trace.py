@@ -65,11 +65,14 @@ class RequestTrace:
         self._note("fact", type(fact).__name__, fact)
 
     def transition(self, move: RecordTransition) -> None:
-        self._note("event", move.event.value, move)
+        self._note("event", move.event, move)
+        if not self._hub.watched:
+            self._hub.moved(self._request.id, move.target)
+            return
         self._publish(
             "transition",
-            **{"from": move.source.value, "to": move.target.value},
-            event=move.event.value,
+            **{"from": move.source, "to": move.target},
+            event=move.event,
             attempt=move.attempt,
             provider=move.provider,
             detail={"reason": move.reason} if move.reason else {},
@@ -100,6 +103,9 @@ class RequestTrace:
         outcome: str,
         failure: Failure | None,
     ) -> None:
+        if not self._hub.watched:
+            self._hub.called(self._request.id, number, provider, model)
+            return
         told = failure and {
             "kind": failure.kind.value,
             "message": failure.message,
@@ -176,6 +182,9 @@ class RequestTrace:
             ),
             payloads=tuple(self._bodies),
         )
+        if not self._hub.watched:
+            self._hub.ended(request.id)
+            return record
         self._publish(
             "finished",
             state=state,

@@ -70,7 +70,7 @@ class RequestRunner:
         """`body`: the request for the trace, as it came but for the caller's keys."""
         self._request = request
         self._services = services
-        self._clock = trio.current_time
+        self._clock = services.clock
         self._hurried = plan.timeouts_tightened
         self._trace = RequestTrace(
             request,

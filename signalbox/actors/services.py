@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+import trio
 
 from signalbox.actors.affinity import Affinity
 from signalbox.actors.alarms import Alarms
@@ -111,3 +112,5 @@ class RunnerServices(Surveyor, frozen=True):
     alert: Callable[[str], None]
     max_payload_bytes: int
     credentials: Credentials = STATIC
+    clock: Callable[[], float] = trio.current_time
+    """Monotonic, in seconds: trio's."""

@@ -3,6 +3,9 @@
 The hub has no task of its own. It owns a few dictionaries in memory, and every call on it is
 synchronous and never waits, so that a slow viewer costs a request nothing.
 
+Where nobody watches, a publisher may leave a message out and only say what it changes in the
+request's summary (`moved`, `called`, `ended`).
+
 Messages are dictionaries of JSON values. A publisher gives `type`, `trace_id` and `at` (Unix
 seconds) in every one, and gives it away: nobody changes it afterwards. The hub adds `seq`, which
 grows by one with each message of this process.
@@ -135,6 +138,27 @@ class TraceHub:
             for viewer in self._viewers:
                 viewer._put(stamped)
 
+    @property
+    def watched(self) -> bool:
+        return bool(self._viewers)
+
+    def moved(self, trace_id: str, state: str) -> None:
+        """The request is in this state now."""
+        summary = self._under_way.get(trace_id)
+        if summary is not None:
+            summary["state"] = state
+
+    def called(self, trace_id: str, attempt: int, provider: str, route_model: str) -> None:
+        """A call of the request began or ended."""
+        summary = self._under_way.get(trace_id)
+        if summary is not None:
+            summary["attempts"] = max(summary["attempts"], attempt)
+            summary["provider"] = provider
+            summary["route_model"] = route_model
+
+    def ended(self, trace_id: str) -> None:
+        self._under_way.pop(trace_id, None)
+
     def subscribe(self) -> Subscription:
         """A new viewer. It gets a snapshot first, then every message published from now on."""
         snapshot = {"type": "snapshot", "seq": self._seq, "requests": self.under_way()}
@@ -163,22 +187,17 @@ class TraceHub:
         self._viewers.discard(viewer)
 
     def _summarise(self, message: Mapping[str, Any]) -> None:
-        kind, trace_id = message["type"], message["trace_id"]
-        if kind == "started":
-            self._start(trace_id, message)
-            return
-        if kind == "finished":
-            self._under_way.pop(trace_id, None)
-            return
-        summary = self._under_way.get(trace_id)
-        if summary is None:
-            return
-        if kind == "transition":
-            summary["state"] = message["to"]
-        elif kind == "attempt":
-            summary["attempts"] = max(summary["attempts"], message["attempt"])
-            summary["provider"] = message["provider"]
-            summary["route_model"] = message["route_model"]
+        trace_id = message["trace_id"]
+        match message["type"]:
+            case "started":
+                self._start(trace_id, message)
+            case "transition":
+                self.moved(trace_id, message["to"])
+            case "attempt":
+                number, provider = message["attempt"], message["provider"]
+                self.called(trace_id, number, provider, message["route_model"])
+            case "finished":
+                self.ended(trace_id)
 
     def _start(self, trace_id: str, message: Mapping[str, Any]) -> None:
         if len(self._under_way) >= self._max_under_way:

@@ -200,6 +200,8 @@ def _references(
     walks: _Walks, holder: Mapping[str, Any], prefix: str, here: frozenset[str] = frozenset()
 ) -> Iterator[StateReference]:
     """`here`: the ids that local places may name."""
+    if walks.keys().isdisjoint(holder):
+        return
     for name in holder:
         for walk in walks.get(name, ()):
             place = walk.place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 import trio
 from quart_trio import QuartTrio
@@ -18,6 +19,17 @@ _ORIGIN = re.compile("^https?://[^/]*", re.IGNORECASE)
 _SLASHES = re.compile("/+")
 
 
+USUAL_PATH = 256
+"""Bytes. Longer paths are not remembered."""
+
+
+def _place(raw: bytes) -> Place | None:
+    return find_place(_ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
+
+
+_usual_place = lru_cache(maxsize=1024)(_place)
+
+
 class Application:
     """One ASGI callable for the whole port."""
 
@@ -28,7 +40,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
-            place = find_place(_ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
+            place = _usual_place(raw) if len(raw) <= USUAL_PATH else _place(raw)
             if place is not None:
                 await self._doors(scope, receive, send, place)
                 return

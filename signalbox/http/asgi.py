@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
@@ -75,8 +74,10 @@ class Outgoing:
         self._send = send
 
     async def __call__(self, message: Message) -> None:
-        with suppress(trio.BusyResourceError):
+        try:
             await self._send(message)
+        except trio.BusyResourceError:
+            return
 
 
 def header_fields(scope: Scope) -> HeaderList:

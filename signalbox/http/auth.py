@@ -39,7 +39,8 @@ def presented_keys(fields: Iterable[tuple[str, str]], query: str) -> set[str]:
     """
     found = [bearer_token(value) for name, value in fields if name == "authorization"]
     found += [value.strip() for name, value in fields if name in KEY_HEADERS]
-    found += [key.strip() for key in parse_qs(query).get("key", ())]
+    if query:
+        found += [key.strip() for key in parse_qs(query).get("key", ())]
     return {key for key in found if key}
 
 

@@ -69,7 +69,11 @@ class CallBudget(msgspec.Struct, frozen=True):
         return replace(refilled, balance=refilled.balance - 1.0)
 
     def _refilled(self, now: float) -> CallBudget:
-        gained = self.rules.refill * max(0.0, now - self.at)
+        passed = now - self.at
+        if passed <= 0:
+            return self
+        balance, reserve = self.balance, self.rules.reserve
         # What deposits brought above the reserve stays.
-        balance = max(self.balance, min(self.rules.reserve, self.balance + gained))
-        return replace(self, balance=balance, at=max(now, self.at))
+        if balance < reserve:
+            balance = min(reserve, balance + self.rules.refill * passed)
+        return CallBudget(self.rules, balance, now)
