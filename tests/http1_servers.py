@@ -118,7 +118,11 @@ class Running:
         sock = trio.socket.socket()
         if small:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await sock.connect(("127.0.0.1", self.port))
+        try:
+            await sock.connect(("127.0.0.1", self.port))
+        except OSError:
+            sock.close()
+            raise
         self.clients.append(Client(trio.SocketStream(sock)))
         return self.clients[-1]
 

@@ -182,9 +182,9 @@ class _Calls:
         self.under_way += 1
         try:
             if scope["type"] == "http":
-                await _watched(self._app, scope, receive, send)
+                await _watched(self._app, scope, receive, _yielding(send))
             else:
-                await self._app(scope, receive, send)
+                await self._app(scope, receive, _yielding(send))
         finally:
             self.under_way -= 1
             self._one_ended.set()
@@ -193,6 +193,17 @@ class _Calls:
         while self.under_way:
             self._one_ended = trio.Event()
             await self._one_ended.wait()
+
+
+def _yielding(send: Send) -> Send:
+    """Hypercorn's `send` returns at once when its connection has ended: an application that only
+    sends would never let another task run, nor be cancelled."""
+
+    async def send_and_yield(message: Message) -> None:
+        await send(message)
+        await trio.lowlevel.checkpoint()
+
+    return send_and_yield
 
 
 async def _watched(app: App, scope: Scope, receive: Receive, send: Send) -> None:
