@@ -39,6 +39,7 @@ from signalbox.config_settings import (
     StorageSettings,
 )
 from signalbox.config_source import read_environ, read_source
+from signalbox.config_tls import with_tls_files
 from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Secret, Strategy, Timeouts
 
 __all__ = [
@@ -77,15 +78,16 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
     """Reads the configuration; `path` is what `--config` said. Raises `ConfigError`.
 
     `environ` goes before `.env` in `cwd`, and both before the file. Relative paths start at `cwd`,
-    those of secrets' files at the folder of the configuration file.
+    those of secrets' and TLS's files at the folder of the configuration file.
     """
     source = read_source(path, environ, cwd)
     report = Report(source.origins)
     document = check(source.tree, report)
+    folder = source.file.parent if source.file else cwd
     builder = Builder(
         document=document,
         environ=source.environ,
-        secrets=SecretReader(source.environ, source.file.parent if source.file else cwd, report),
+        secrets=SecretReader(source.environ, folder, report),
         report=report,
         retry=document.retry.over(RetryPolicy()),
         timeouts=document.timeouts.over(Timeouts()),
@@ -97,9 +99,10 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
     strategy = builder.strategy(document.routing.strategy, ("routing", "strategy"))
     builder.check_fallbacks(document.routing.fallbacks, ("routing", "fallbacks"), None)
     check_rules(document, builder.timeouts, report)
+    server = with_tls_files(document.server, folder, report)
     report.stop_on_mistakes()
     return Settings(
-        server=document.server,
+        server=server,
         storage=_storage(document.storage),
         limits=document.limits,
         retry=builder.retry,

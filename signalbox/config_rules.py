@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from signalbox.config_lines import KeyPath
 from signalbox.config_report import Report
-from signalbox.config_schema import Document, Limits, Server, Storage, TimeoutTable
+from signalbox.config_schema import Document, Limits, Storage, TimeoutTable
 from signalbox.config_settings import STRATEGY_SUFFIXES
 from signalbox.types import Timeouts
 
@@ -37,8 +37,6 @@ def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
 
 def _without_effect(document: Document) -> Iterator[KeyPath]:
     """What the file sets and no part of this version reads."""
-    if document.server.send_timeout != Server().send_timeout:
-        yield "server", "send_timeout"
     if document.limits.default_max_tokens != Limits().default_max_tokens:
         yield "limits", "default_max_tokens"
     for name, model in document.models.items():

@@ -41,10 +41,13 @@ class Server(Table, frozen=True):
     keepalive: Seconds = 15.0
     """Silence on a stream before a comment is sent."""
     send_timeout: Seconds = 60.0
-    """For a client to take what was sent to it."""
+    """For a client to take something of what is sent to it."""
     drain_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
     """For requests under way when the gateway stops."""
     cors_origins: tuple[Name, ...] = ()
+    certfile: Name | None = None
+    """PEM, the server's own certificate first; None: no TLS. In `Settings` a whole path."""
+    keyfile: Name | None = None
 
 
 class Storage(Table, frozen=True):

@@ -254,8 +254,6 @@ budget = {{ limit = 10.00, per = "day" }}
 [presets.summarise]
 model = "m"
 extra = {{ retry = 1 }}
-[server]
-send_timeout = 5
 [limits]
 default_max_tokens = 100
 """,
@@ -268,8 +266,7 @@ default_max_tokens = 100
         "has no effect: a model cannot fall back to itself",
         "signalbox.toml:11: keys.ci.budget: "
         "has no effect in this version: nothing limits what this key spends",
-        "signalbox.toml:16: server.send_timeout: has no effect in this version",
-        "signalbox.toml:18: limits.default_max_tokens: has no effect in this version",
+        "signalbox.toml:16: limits.default_max_tokens: has no effect in this version",
         "signalbox.toml:7: models.m.routes[0].tpm: has no effect in this version",
         "signalbox.toml:1: alerts: has no effect in this version",
         "signalbox.toml:12: presets: has no effect in this version",
