@@ -340,11 +340,13 @@ class Attempt:
             if not deltas:
                 clock.restart(tools.clock())
                 continue
-            if any(delta.content_chars for delta in deltas):
-                self.last_content_at = tools.clock()
             clock.pause()
             await tools.deliver(deltas)
-            clock.restart(tools.clock())
+            now = tools.clock()
+            clock.restart(now)
+            for delta in deltas:
+                if delta.content_chars:
+                    self.last_content_at = now
         return self._failure
 
     async def _read_deltas(
@@ -365,8 +367,10 @@ class Attempt:
             match event:
                 case Delta():
                     self.content_chars += event.content_chars
-                    self.usage = event.usage or self.usage
-                    self._note_state(event)
+                    if event.usage is not None:
+                        self.usage = event.usage
+                    if event.id is not None or event.made or event.tool_states:
+                        self._note_state(event)
                     for index, reason in event.finish_reasons:
                         self.finish_reasons.setdefault(index, reason)
                     new = event if self._joint is None else self._joint.admit(event)
@@ -397,7 +401,8 @@ class Attempt:
 
     def _note_state(self, told: Answer | Delta) -> None:
         self.answer_id = self.answer_id or told.id
-        self.tool_states.update(told.tool_states)
+        if told.tool_states:
+            self.tool_states.update(told.tool_states)
         if told.made and len(self.made) < MOST_MADE:
             self.made.update(dict.fromkeys(told.made))
 

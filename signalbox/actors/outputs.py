@@ -132,8 +132,12 @@ class ClientSide:
         self._output.close()
 
     async def _send_bytes(self, data: bytes) -> None:
-        self._keep(data)
-        await self._send(StreamBytes(data))
+        if len(self.sent) < self._room:
+            self._keep(data)
+        try:
+            await self._output.send(StreamBytes(data))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
 
     def _keep(self, data: bytes) -> None:
         if len(self.sent) < self._room:

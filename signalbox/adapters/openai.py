@@ -214,6 +214,11 @@ class OpenAIAdapter:
         if chunk.is_error:
             return stream_error(data)
         choices = chunk.choices or ()
+        if len(choices) == 1 and chunk.container is None:
+            [choice] = choices
+            message = choice.delta
+            if message is not None and message.is_plain and not choice.index:
+                return self._plain_delta(data, chunk, choice, message.content)
         text, reasoning_chars, content_chars, opaque = "", 0, 0, False
         gives_out = bool(chunk.container)
         for choice in choices:
@@ -237,6 +242,20 @@ class OpenAIAdapter:
             has_choices=bool(choices),
             id=_text(chunk.id),
             made=_made_in(data) if gives_out else (),
+        )
+
+    def _plain_delta(
+        self, data: bytes, chunk: Envelope, choice: Choice, content: object
+    ) -> StreamEvent:
+        text = content if isinstance(content, str) else ""
+        reason = choice.finish_reason and finish_reason(choice)
+        return Delta(
+            raw=data,
+            content_chars=len(text),
+            text=text,
+            finish_reasons=((0, reason),) if reason else (),
+            usage=None if chunk.reported_usage is None else self._usage(chunk),
+            id=_text(chunk.id),
         )
 
     def retold(self, delta: Delta, text: str) -> Delta:

@@ -8,6 +8,7 @@ After a seam every chunk is rewritten, so that what several attempts sent is one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -26,6 +27,7 @@ from signalbox.errors import ApiError
 from signalbox.types import Usage
 
 DONE = sse_event(b"[DONE]")
+_NO_USAGE = re.compile(rb'"usage"\s*:\s*null')
 
 _ENVELOPE = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
 
@@ -120,8 +122,8 @@ class ChatEncoder:
     def delta(self, delta: Delta) -> bytes:
         """The event's bytes, as far as they may go out now."""
         data = self._delta_after_seam(delta) if self._seams else self._as_it_came(delta)
-        if not data:
-            return b""
+        if not data or not (self._held or delta.finish_reasons):
+            return data
         held, self._held = self._held, b""
         only_ends = bool(delta.finish_reasons) and not (delta.content_chars or delta.opaque)
         if only_ends:
@@ -137,7 +139,7 @@ class ChatEncoder:
             self._last = raw
         elif delta.usage is None:
             return b""
-        says_usage = b'"usage"' in raw and (delta.usage is not None or b'"usage":null' not in raw)
+        says_usage = b'"usage"' in raw and (delta.usage is not None or not _NO_USAGE.search(raw))
         if not says_usage and not delta.finish_reasons:
             return sse_event(raw) if delta.has_choices else b""
         repeated = self._repeated(delta)

@@ -73,6 +73,24 @@ class Message(msgspec.Struct, gc=False):
     extra_content: Any = None
 
     @property
+    def is_plain(self) -> bool:
+        """There is text, or nothing: as in nearly every chunk of a stream."""
+        return (
+            (self.content is None or type(self.content) is str)
+            and self.tool_calls is None
+            and self.reasoning_content is None
+            and self.reasoning is None
+            and self.refusal is None
+            and self.function_call is None
+            and self.audio is None
+            and self.images is None
+            and self.reasoning_details is None
+            and self.reasoning_opaque is None
+            and self.thinking_blocks is None
+            and self.extra_content is None
+        )
+
+    @property
     def may_give_out_state(self) -> bool:
         return bool(
             self.audio
@@ -120,7 +138,10 @@ class Envelope(msgspec.Struct, gc=False):
             return True
         if self.choices is None:
             return bool(self.message or self.detail)
-        return any(choice.error or choice.finish_reason == "error" for choice in self.choices)
+        for choice in self.choices:  # noqa: SIM110 (this is asked for each chunk of each stream)
+            if choice.error or choice.finish_reason == "error":
+                return True
+        return False
 
     @property
     def reported_usage(self) -> object:

@@ -42,6 +42,17 @@ class EventStreamDecoder:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes, in order."""
+        if (
+            not (self._held or self._name or self._at_start or self._after_cr)
+            and data.startswith(b"data: ")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+        ):
+            # One whole event in one read, as most come.
+            self._hold(len(data) - 2)
+            self._held = 0
+            return [ServerSentEvent(data[6:-2])]
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False

@@ -61,7 +61,10 @@ class ClientPort:
             await self._keeping.wait()
         self._sending = True
         try:
-            await self._send(piece)
+            if type(piece) is out.StreamBytes:
+                await self._exchange.more(piece.data)
+            else:
+                await self._send(piece)
         finally:
             self._sending = False
             if self._alarm is not None:
@@ -70,8 +73,6 @@ class ClientPort:
     async def _send(self, piece: out.Output) -> None:
         exchange = self._exchange
         match piece:
-            case out.StreamBytes():
-                await exchange.more(piece.data)
             case out.StreamHead():
                 await exchange.begin_stream(piece.headers)
             case out.WholeAnswer():
