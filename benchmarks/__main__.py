@@ -37,8 +37,8 @@ def main() -> None:
     run = Runner(servers, wanted, rounds).run()
     out = asked.out or (rows.FULL if whole else rows.QUICK)
     rows.save(run, out)
-    if whole:
-        report.main()
+    if out == rows.FULL:
+        report.write()
     errors = sum(row.outcome.errors for row in run.rows)
     sys.stdout.write(f"{len(run.rows)} rows, {errors} errors, {len(run.missing)} not measured\n")
 

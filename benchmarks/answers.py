@@ -54,7 +54,7 @@ def body_of(data: bytes) -> bytes:
 def complaint_about_json(data: bytes) -> str | None:
     """Of a whole answer in one piece."""
     if not data.startswith(b"HTTP/1.1 200"):
-        return _first_line(data)
+        return refusal(data)
     if TEXT not in data:
         return f"another text: {data[-200:]!r}"
     if USAGE.search(data) is None:
@@ -65,7 +65,7 @@ def complaint_about_json(data: bytes) -> str | None:
 def complaint_about_stream(data: bytes) -> str | None:
     """Of a whole stream: all words in their order, one a piece, then the finish and `[DONE]`."""
     if not data.startswith(b"HTTP/1.1 200"):
-        return _first_line(data)
+        return refusal(data)
     try:
         body = body_of(data)
     except (BadFraming, ValueError) as error:
@@ -80,6 +80,7 @@ def complaint_about_stream(data: bytes) -> str | None:
     return None
 
 
-def _first_line(data: bytes) -> str:
+def refusal(data: bytes) -> str:
+    """Of what says no: its first line, and the end of its body."""
     status = data.partition(b"\r\n")[0].decode("latin-1")
-    return f"{status}: {data[-200:].decode('latin-1')}"
+    return f"{status}: {data[-300:].decode('latin-1')}"

@@ -33,6 +33,7 @@ seconds, and may do so in the moment in which the next request is sent."""
 OPENING = 64
 """Streams that may wait at a time for their first piece, where streams are held."""
 COMPLAINTS = 3
+COMPLAINT_LENGTH = 400
 MOST_ERRORS = 200
 """A step with so many is over: the server does not do this."""
 
@@ -66,7 +67,7 @@ class Tally:
     def complain(self, complaint: str) -> None:
         self.errors += 1
         if len(self.complaints) < COMPLAINTS:
-            self.complaints.append(complaint[:400])
+            self.complaints.append(complaint[:COMPLAINT_LENGTH])
 
 
 class Load:
@@ -275,7 +276,7 @@ class Load:
             self._held += 1
             self._fill(now)
         elif answers.is_whole(whole):
-            self._answered(connection, f"no stream: {whole[:300]!r}", time.perf_counter())
+            self._answered(connection, answers.refusal(whole), time.perf_counter())
 
     def _answered(self, connection: Connection, complaint: str | None, now: float) -> None:
         connection.answer = ""

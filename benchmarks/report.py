@@ -188,7 +188,7 @@ def _machine(run: Run) -> str:
 def _cell(text: str) -> str:
     """Of whatever somebody else wrote, one line that does not break a table."""
     flat = " ".join(text.split()).replace("|", "\\|").replace("`", "'")
-    return f"`{flat[:160]}`" if flat else ""
+    return f"`{flat[:300]}`" if flat else ""
 
 
 def _number(value: float) -> str:
@@ -211,13 +211,20 @@ def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *lines])
 
 
+def page(source: Path) -> str:
+    """Of a run's rows and of what is written by hand."""
+    return document(rows.load(source), CONDITIONS.read_text("utf-8"), NOTES.read_text("utf-8"))
+
+
+def write() -> None:
+    DOCUMENT.write_text(page(rows.FULL), "utf-8")
+
+
 def main() -> None:
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else rows.FULL
-    text = document(rows.load(source), CONDITIONS.read_text("utf-8"), NOTES.read_text("utf-8"))
-    if source == rows.FULL:
-        DOCUMENT.write_text(text, "utf-8")
+    if len(sys.argv) > 1:
+        sys.stdout.write(page(Path(sys.argv[1])))
     else:
-        sys.stdout.write(text)
+        write()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks import cases, machine
-from benchmarks.bed import Bed, CannotRun, bed
+from benchmarks.bed import Bed, CannotRun, bed, raise_file_limit
 from benchmarks.cases import Case
 from benchmarks.lookup import OWN
 from benchmarks.plan import Plan
@@ -34,6 +34,7 @@ SETUPS: dict[str, Server] = {
     "idle-5000": Signalbox("idle-5000"),
 }
 """Of this gateway."""
+SPARE_FILES = 1000
 OTHERS: dict[str, Server] = {
     server.name: server for server in (Direct(), Nginx(), TensorZero(), Portkey(), LiteLLM())
 }
@@ -108,6 +109,10 @@ class Runner:
 
     def _measure(self, made: Bed, number: int, turn: Turn, running: Running, case: Case) -> None:
         program = turn.program
+        # A stream is two connections there, and one file each.
+        if 2 * case.held + SPARE_FILES > (most := raise_file_limit()):
+            self._miss(turn, case, f"{most} open files are too few for it")
+            return
         try:
             requests = program.requests(made, Ask(case.lane, case.prompt))
             held = program.requests(made, Ask("idle")) if case.held else []

@@ -49,7 +49,8 @@ class Signalbox:
     def conditions(self) -> str:
         return (
             "one process, SQLite in the data directory; limits declared for all, for each gateway "
-            "key and for each provider key; prices on every route; traces with full bodies"
+            "key and for each provider key; up to 20,000 connections to a provider; prices on "
+            "every route; traces with full bodies"
         )
 
     def install(self) -> None:
@@ -115,6 +116,8 @@ class Signalbox:
             f"rpm = {PLENTY}",
             f"tpm = {PLENTY * 100}",
             "concurrency = 20000",
+            # All lanes are one address, and idle streams keep theirs.
+            "connections_per_origin = 20000",
             "[traces]",
             f'payloads = "{self.payloads}"',
         ]
