@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-import trio
-
 from signalbox.actors.attempt import Attempt
 from signalbox.actors.ledger import ChargeLost, Ledger
 from signalbox.actors.mailbox import AskTimedOut, MailboxClosed
@@ -15,9 +13,6 @@ from signalbox.machines.commands import Resume
 from signalbox.persistence.stores import Charge
 from signalbox.prices import output_of, sum_of
 from signalbox.types import CHARS_PER_TOKEN, NanoUSD, Request, Usage, usd
-
-RECORDING_SECONDS = 20.0
-"""How long a charge may take to be recorded; a little more than the ledger's own deadline."""
 
 NO_CONTENT = "no_content"
 """The reason of a charge of zero: what delivers nothing costs nothing."""
@@ -57,6 +52,10 @@ def charge_of(
     amount = _total(
         NanoUSD(0) if part.callers_own else part.route.price.cost(usage) for part, usage in parts
     )
+    if len(attempts) == 1 and not attempt.callers_own:
+        upstream_cost = amount
+    else:
+        upstream_cost = _total(each.route.price.cost(usage_of(request, each)) for each in attempts)
     return Charge(
         id=charge_id,
         request_id=request.id,
@@ -67,7 +66,7 @@ def charge_of(
         route_model=attempt.route.model,
         usage=sum_of([usage for _, usage in parts]),
         amount=NanoUSD(0) if reason == NO_CONTENT else amount,
-        upstream_cost=_total(each.route.price.cost(usage_of(request, each)) for each in attempts),
+        upstream_cost=upstream_cost,
         reason=reason,
         price_source=attempt.route.price.source,
     )
@@ -94,17 +93,12 @@ def _total(costs: Iterable[NanoUSD | None]) -> NanoUSD | None:
 
 
 async def record(ledger: Ledger, charge: Charge) -> str | None:
-    """Makes the charge durable. None when it is, else why not.
-
-    A charge that is under way is not given up with its request: it may be written already.
-    """
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + RECORDING_SECONDS):
-        try:
-            await ledger.record(charge)
-        except (ChargeLost, AskTimedOut, ActorCrashed, MailboxClosed) as error:
-            return str(error)
-        return None
-    return f"no answer within {RECORDING_SECONDS:g} s"
+    """Makes the charge durable. None when it is, else why not."""
+    try:
+        await ledger.record(charge)
+    except (ChargeLost, AskTimedOut, ActorCrashed, MailboxClosed) as error:
+        return str(error)
+    return None
 
 
 def cost_text(charge: Charge | None) -> str | None:

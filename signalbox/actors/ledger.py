@@ -90,12 +90,13 @@ class Ledger:
         )
 
     async def record(self, charge: Charge) -> RecordedIn:
-        """Where the charge is durable now.
+        """Where the charge is durable now. One that is under way is not given up when the caller is
+        cancelled: it may be written already.
 
         Raises `ChargeLost`, or `AskTimedOut`, `ActorCrashed`, `MailboxClosed`: then it may or may
         not be written, and the same charge may be recorded again.
         """
-        return await self._mailbox.ask(charge, self._deadline_seconds)
+        return await self._mailbox.ask(charge, self._deadline_seconds, shielded=True)
 
     def statistics(self) -> LedgerStatistics:
         return LedgerStatistics(

@@ -146,8 +146,12 @@ class Mailbox(Generic[MessageT, ReplyT]):
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise MailboxClosed(f"{self.name} takes no more messages") from None
 
-    async def ask(self, message: MessageT, deadline_seconds: float) -> ReplyT:
+    async def ask(
+        self, message: MessageT, deadline_seconds: float, *, shielded: bool = False
+    ) -> ReplyT:
         """The actor's reply. One deadline covers the wait for room and the wait for the reply.
+
+        `shielded`: it is not given up when the asker is cancelled.
 
         Raises `AskTimedOut`, `ActorCrashed`, `MailboxClosed`, `AskCycle`, or what the actor
         answered with `Envelope.fail`.
@@ -159,8 +163,12 @@ class Mailbox(Generic[MessageT, ReplyT]):
             self._refuse_cycle(asker)
             asker._asking[self] += 1
         try:
-            with trio.move_on_after(deadline_seconds):
-                await self._send.send(envelope)
+            with trio.move_on_after(deadline_seconds, shield=shielded):
+                try:
+                    # Not `send` at once: that gives way to every other task before it returns.
+                    self._send.send_nowait(envelope)
+                except trio.WouldBlock:
+                    await self._send.send(envelope)
                 await answered.wait()
             if not answered.is_set():
                 self._asks_timed_out += 1

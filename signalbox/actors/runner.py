@@ -21,7 +21,6 @@ from signalbox.actors.alarms import Alarm
 from signalbox.actors.attempt import Attempt
 from signalbox.actors.attempt_tools import AttemptTools
 from signalbox.actors.billing import (
-    RECORDING_SECONDS,
     charge_of,
     cost_text,
     record,
@@ -48,8 +47,9 @@ from signalbox.types import Midstream, Request, Usage
 
 logger = logging.getLogger(__name__)
 
-CLEANUP_SECONDS = RECORDING_SECONDS + 1
-"""How long a cancelled request may take to charge what it delivered."""
+CLEANUP_SECONDS = 20.0
+"""How long a cancelled request may take to charge what it delivered: more than the ledger's own
+deadline."""
 
 
 class RequestRunner:

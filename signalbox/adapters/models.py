@@ -64,6 +64,8 @@ class ModelTable:
             (name for name in settings.models if "*" in name), key=len, reverse=True
         )
         self._remembered: dict[str, ModelPlan | UnknownModel] = {}
+        self._chains: dict[str, ModelChain] = {}
+        """Of those remembered, where the request names no fallbacks."""
         self._discovered: dict[str, Mapping[str, DiscoveredModel]] = {}
         """By provider and id."""
         self._check_references()
@@ -80,6 +82,7 @@ class ModelTable:
         if self._discovered.get(provider) != listed:
             self._discovered[provider] = listed
             self._remembered.clear()
+            self._chains.clear()
             self._letter_pairs.clear()
             entries = (self._listed_entry(provider, model_id) for model_id in listed)
             self._listed[provider] = {entry.id: entry for entry in entries}
@@ -102,6 +105,7 @@ class ModelTable:
         )
         if len(self._remembered) >= MAX_REMEMBERED_NAMES:
             self._remembered.clear()
+            self._chains.clear()
         self._remembered[name] = result
         return result
 
@@ -111,6 +115,10 @@ class ModelTable:
         A configured fallback that no key can serve is passed over. A name in the request that is
         unknown is the client's mistake: it is what comes back.
         """
+        if not fallback_models:
+            known = self._chains.get(name)
+            if known is not None:
+                return known
         first = self.resolve(name)
         if isinstance(first, UnknownModel):
             return first
@@ -119,11 +127,14 @@ class ModelTable:
             if isinstance(plan, UnknownModel):
                 return plan
         own = asked or self._resolve_all(first.fallbacks)
-        return ModelChain(
+        chain = ModelChain(
             models=_each_once([first, *own, *self._resolve_all(self._settings.routing.fallbacks)]),
             context_fallbacks=_each_once(self._resolve_all(first.context_fallbacks)),
             content_fallbacks=_each_once(self._resolve_all(first.content_fallbacks)),
         )
+        if not fallback_models and name in self._remembered:
+            self._chains[name] = chain
+        return chain
 
     def listing(self, *, all: bool = False) -> list[ModelEntry]:
         """The models that can be called; with `all`, also those that another key would enable."""

@@ -43,6 +43,9 @@ _TOP_LEVEL = {"models": "fallback_models", "provider": "provider"}
 _NO_BODY: Mapping[str, Any] = MappingProxyType({})
 
 
+_NOTHING_ASKED = Extra()
+
+
 def parse_extra(
     body_extra: object, header: str | None, body: Mapping[str, Any] = _NO_BODY
 ) -> Extra:
@@ -52,6 +55,8 @@ def parse_extra(
         fields.update(_named(_header_fields(header)))
     if body_extra is not None:
         fields.update(_named(object_of("extra", body_extra)))
+    if not fields:
+        return _NOTHING_ASKED
     parsed: dict[str, Any] = {}
     for name, (where, value) in fields.items():
         if name in NOT_YET:

@@ -161,6 +161,8 @@ def _resolve_chain(
         raise RequestError(
             unknown_model(chain, "model" if first else _fallbacks_field(body, extra))
         )
+    if not key.models:
+        return chain
     for asked in (name, *extra.fallback_models):
         if not may_call(models, key, asked):
             raise RequestError(_not_allowed(asked))
