@@ -5,8 +5,8 @@
 
 The gateway runs under valgrind's callgrind; the client and the upstream do not. Its start is not
 counted: counting begins when it has answered `WARM_REQUESTS`. One connection asks, one request
-after the other, so that the counts hardly depend on time: two runs differ by less than one in a
-hundred. What is compared is the ratio to `calibration.py`, counted in the same way.
+after the other, so that the counts hardly depend on time: two runs differ by one or two in a
+hundred, by what happens to be written in one batch. What is compared is the ratio to `calibration.py`, counted in the same way.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ BASELINE = Path(__file__).with_name("instructions.json")
 MARGIN = 1.15
 """Of the baseline: many times what two runs differ by, and what other builds may add to that."""
 REQUESTS = 200
-"""For whole answers. A thousand take five times as long and say the same: already 50 and 100
-differ by a third of a percent."""
+"""For whole answers. A thousand take five times as long and say the same: in one run, 50 and 100
+differed by a third of a percent."""
 STREAMS = 5
 WARM_REQUESTS = 20
 TURNS = 20_000
