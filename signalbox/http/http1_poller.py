@@ -25,9 +25,12 @@ class Poller:
     def __init__(self) -> None:
         # Its descriptor can itself be waited for, on epoll and on kqueue.
         self._selector = selectors.DefaultSelector()
+        self._ended = False
 
     def add(self, sock: socket.socket, on_readable: Callable[[], None]) -> None:
-        self._selector.register(sock, _READ, on_readable)
+        """Does nothing once `run` has ended."""
+        if not self._ended:
+            self._selector.register(sock, _READ, on_readable)
 
     def forget(self, sock: socket.socket) -> None:
         """Before the socket is closed."""
@@ -47,5 +50,6 @@ class Poller:
                     except Exception:
                         logger.exception("reading a connection crashed")
         finally:
+            self._ended = True
             trio.lowlevel.notify_closing(descriptor)
             self._selector.close()

@@ -34,9 +34,9 @@ BACKLOG = 1024
 """Connections that the kernel accepts for us while the loop is busy; Linux caps it at 4,096."""
 CLOSE_SECONDS = 0.2
 """What hypercorn's connections have to close in order, after the last request under a drain."""
-LAST_RESORT_MS = 120_000
-"""TCP_USER_TIMEOUT: a peer that acknowledges nothing for so long is dead, also where nothing is
-being sent to it. Shorter values also cut slow readers that live."""
+LAST_RESORT_SECONDS = 120.0
+"""TCP_USER_TIMEOUT, or twice `send_timeout` where that is longer: a peer that acknowledges nothing
+for so long is dead. It would also cut slow readers that live, so `send_timeout` comes first."""
 UNSENT_BYTES = 128 * 1024
 """TCP_NOTSENT_LOWAT: what the kernel holds for a client that does not take it; what is written
 above waits here, where its back-pressure reaches the provider."""
@@ -86,6 +86,10 @@ async def serve(
     ssl_context = config.create_ssl_context()
     app_state: dict[str, Any] = {}
     with _listen(settings.host, settings.port) as listener:
+        if sys.platform == "linux":
+            last_resort = max(LAST_RESORT_SECONDS, 2 * settings.send_timeout)
+            milliseconds = int(last_resort * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         wrapped = wrap_app(application, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # hypercorn types ASGI messages as TypedDicts
         lifespan = Lifespan(wrapped, config, app_state)
         async with trio.open_nursery() as nursery:
@@ -223,7 +227,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if sys.platform == "linux":
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LAST_RESORT_MS)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
