@@ -6,7 +6,8 @@
 The gateway runs under valgrind's callgrind; the client and the upstream do not. Its start is not
 counted: counting begins when it has answered `WARM_REQUESTS`. One connection asks, one request
 after the other, so that the counts hardly depend on time: two runs differ by one or two in a
-hundred, by what happens to be written in one batch. What is compared is the ratio to `calibration.py`, counted in the same way.
+hundred, by what happens to be written in one batch. What is compared is the ratio to
+`calibration.py`, counted in the same way.
 """
 
 from __future__ import annotations

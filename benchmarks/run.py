@@ -89,7 +89,10 @@ class Runner:
         return Run(
             rounds=self._rounds,
             machine=machine.facts(),
-            servers={name: programs[name].version() for name in names},
+            servers={
+                name: "not installed" if (name, "") in self._missing else programs[name].version()
+                for name in names
+            },
             conditions={name: programs[name].conditions for name in names},
             rows=self._rows,
             missing=[Missing(*key, reason) for key, reason in self._missing.items()],

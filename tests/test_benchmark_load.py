@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
 from benchmarks import cases
-from benchmarks.bed import Bed, bed
+from benchmarks.bed import Bed, CannotRun, bed
 from benchmarks.plan import Outcome, Plan, Step
+from benchmarks.run import Runner
 from benchmarks.servers.base import Ask
 from benchmarks.servers.direct import Direct
+from benchmarks.servers.nginx import Nginx
 from benchmarks.servers.signalbox import ADMIN_TOKEN, Signalbox
+from benchmarks.servers.tensorzero import TensorZero
 from benchmarks.viewers import handshake
 
 
@@ -67,6 +71,29 @@ def test_what_is_wrong_is_an_error(made: Bed) -> None:
     assert (refused.answered, refused.errors) == (0, 4)
     assert refused.complaints[0].startswith("HTTP/1.1 503 Service Unavailable")
     assert (stream.answered, stream.errors) == (0, 4)
+
+
+def test_a_server_that_cannot_be_had_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_package(_: object) -> None:
+        raise CannotRun("there is no such package")
+
+    def no_start(_: object, __: Bed) -> NoReturn:
+        raise CannotRun("it ended at its start")
+
+    monkeypatch.setattr(Nginx, "install", no_package)
+    monkeypatch.setattr(TensorZero, "install", lambda _: None)
+    monkeypatch.setattr(TensorZero, "running", no_start)
+    monkeypatch.setattr(TensorZero, "version", lambda _: "1.0")
+    found = Runner(["nginx", "tensorzero"], cases.by_name(["json-1", "sse-32"]), 1).run()
+    assert found.rows == []
+    assert found.servers == {"nginx": "not installed", "tensorzero": "1.0"}
+    assert [(each.server, each.case, each.reason) for each in found.missing] == [
+        ("nginx", "", "there is no such package"),
+        ("tensorzero", "json-1", "it ended at its start"),
+        ("tensorzero", "sse-32", "it ended at its start"),
+    ]
 
 
 @pytest.mark.slow
