@@ -52,6 +52,7 @@ from signalbox.http.metrics import MetricsSources, add_metrics_route
 from signalbox.http.model_doors import ModelDoors
 from signalbox.http.server import ServerSettings, serve
 from signalbox.http.upstream import UpstreamClient
+from signalbox.http.upstream_proxies import BadProxySettings, ProxySettings
 from signalbox.ids import RandomBits, Uuid7Generator
 from signalbox.persistence.gateway_keys import key_digest
 from signalbox.persistence.health_memory import MemoryHealthStore
@@ -223,7 +224,9 @@ def build(
     limiter = _supervised_limiter(supervisor, settings, stores.limits, clock)
     health = Health(stores.health, clock)
     hub = TraceHub()
-    upstream = UpstreamClient()
+    upstream = UpstreamClient(
+        connections_per_origin=settings.limits.connections_per_origin, proxies=_proxies()
+    )
     renewing = [key for key in keys if key.credential is not None]
     credentials = RenewingCredentials(supervisor, upstream, renewing, now) if renewing else STATIC
     services = RunnerServices(
@@ -272,6 +275,14 @@ def build(
         access=access,
         draining=draining,
     )
+
+
+def _proxies() -> ProxySettings:
+    """Those that the environment names. Raises `ConfigError`."""
+    try:
+        return ProxySettings.from_environment(os.environ)
+    except BadProxySettings as error:
+        raise ConfigError(str(error)) from None
 
 
 def surveyor_at_rest(settings: Settings) -> Surveyor:

@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from signalbox.http.asgi import Message, Receive, Scope, Send
-from signalbox.http.http1_exchange import DISCONNECT_EXTENSION, DRAIN_BYTES
+from signalbox.http.asgi import DISCONNECT, Message, Receive, Scope, Send
+from signalbox.http.http1_exchange import DRAIN_BYTES
 from signalbox.http.http1_poller import Poller
 from signalbox.http.http1_transport import HELD_BYTES, Transport
 from tests.http1_servers import (
@@ -301,7 +301,7 @@ async def test_a_callback_that_crashes_is_logged(caplog: pytest.LogCaptureFixtur
         def crash() -> None:
             raise RuntimeError("crashed on purpose")
 
-        scope["extensions"][DISCONNECT_EXTENSION](crash)
+        scope["extensions"][DISCONNECT](crash)
         await read_all(receive)
         waiting.set()
         assert (await receive())["type"] == "http.disconnect"
@@ -341,7 +341,7 @@ async def test_messages_of_a_request_that_is_over_touch_no_other() -> None:
             await client.send(post_head(5))
             await second.wait()
             [(scope, receive, send)] = kept
-            scope["extensions"][DISCONNECT_EXTENSION](kept.clear)
+            scope["extensions"][DISCONNECT](kept.clear)
             await send(piece(b"not for you"))
             assert (await receive())["type"] == "http.disconnect"
             assert (await client.ask(b"hello", "POST")).body == b"hello"

@@ -10,8 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from signalbox.http.asgi import Message, Receive, Scope, Send
-from signalbox.http.http1_exchange import DISCONNECT_EXTENSION
+from signalbox.http.asgi import DISCONNECT, Message, Receive, Scope, Send
 from tests.http1_servers import (
     ECHO,
     GET,
@@ -75,7 +74,7 @@ async def test_a_scope_says_what_was_asked(served: Serving) -> None:
         "state": {},
     }
     assert asgi["version"] == "3.0"
-    assert callable(extensions[DISCONNECT_EXTENSION])
+    assert callable(extensions[DISCONNECT])
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 1_000_000])
@@ -277,7 +276,7 @@ async def test_a_client_that_leaves_is_a_disconnect(served: Serving, how: str) -
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        scope["extensions"][DISCONNECT_EXTENSION](told.set)
+        scope["extensions"][DISCONNECT](told.set)
         waiting.set()
         received.append(await receive())
         received.append(await receive())
@@ -302,7 +301,7 @@ async def test_a_client_that_left_before_is_told_of_at_once(served: Serving) -> 
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        on_disconnect = scope["extensions"][DISCONNECT_EXTENSION]
+        on_disconnect = scope["extensions"][DISCONNECT]
         assert (await receive())["type"] == "http.disconnect"
         on_disconnect(None)
         on_disconnect(lambda: calls.append("at once"))
@@ -324,7 +323,7 @@ async def test_a_callback_may_be_taken_back_or_replaced(served: Serving) -> None
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        on_disconnect = scope["extensions"][DISCONNECT_EXTENSION]
+        on_disconnect = scope["extensions"][DISCONNECT]
         on_disconnect(lambda: calls.append("first"))
         on_disconnect(lambda: calls.append("second"))
         if scope["path"] == "/back":
@@ -351,7 +350,7 @@ async def test_no_callback_comes_after_the_answer(served: Serving) -> None:
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        on_disconnect = scope["extensions"][DISCONNECT_EXTENSION]
+        on_disconnect = scope["extensions"][DISCONNECT]
         on_disconnect(lambda: calls.append("late"))
         await answer(send)
         answered.set()
@@ -375,7 +374,7 @@ async def test_pipelined_bytes_are_no_disconnect(served: Serving) -> None:
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        scope["extensions"][DISCONNECT_EXTENSION](lambda: calls.append(scope["path"]))
+        scope["extensions"][DISCONNECT](lambda: calls.append(scope["path"]))
         first.set()
         await go_on.wait()
         await answer(send, scope["path"].encode())

@@ -18,8 +18,7 @@ import wsproto
 import wsproto.events as ws
 from trio.testing import MockClock
 
-from signalbox.http.asgi import Receive, Scope, Send
-from signalbox.http.http1_exchange import DISCONNECT_EXTENSION
+from signalbox.http.asgi import DISCONNECT, Receive, Scope, Send
 from tests.http1_servers import (
     ECHO,
     GET,
@@ -177,7 +176,7 @@ async def test_a_stream_of_http_2_that_is_reset_is_a_disconnect() -> None:
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        scope["extensions"][DISCONNECT_EXTENSION](told.set)
+        scope["extensions"][DISCONNECT](told.set)
         waiting.set()
         await trio.sleep_forever()
 

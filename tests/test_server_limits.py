@@ -14,8 +14,7 @@ import trio.testing
 from trio.testing import MockClock
 
 import signalbox.http.server as server_module
-from signalbox.http.asgi import Receive, Scope, Send
-from signalbox.http.http1_exchange import DISCONNECT_EXTENSION
+from signalbox.http.asgi import DISCONNECT, Receive, Scope, Send
 from signalbox.http.http1_server import HEAD_TICKS, KEEP_ALIVE_TICKS, LINGER_TICKS, TICK_SECONDS
 from signalbox.http.server import ACCEPT_PAUSE_SECONDS
 from tests.http1_servers import (
@@ -149,7 +148,7 @@ class Streaming:
             self.told += 1
 
         await read_all(receive)
-        scope["extensions"][DISCONNECT_EXTENSION](tell)
+        scope["extensions"][DISCONNECT](tell)
         await send(head())
         while not self.told and self.sent != self._pieces:
             await send(piece(b"x" * 65_536))

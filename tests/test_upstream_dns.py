@@ -207,3 +207,23 @@ def test_the_families_take_turns_and_keep_their_order(families: list[socket.Addr
         assert [a for a in ordered if a[0] == family] == [a for a in found if a[0] == family]
     both = 2 * min(families.count(V4), families.count(V6))
     assert all(ordered[n][0] != ordered[n + 1][0] for n in range(both - 1))
+
+
+async def test_whoever_waits_for_an_answer_has_it_also_when_it_is_forgotten_at_once(
+    names: Names,
+) -> None:
+    resolver = Resolver()
+    names.held = trio.Event()
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await resolver.addresses("provider.test", 443))
+        resolver.forget("provider.test", 443)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        names.held.set()
+    assert len(answers) == 50
+    assert len(names.asked) == 1

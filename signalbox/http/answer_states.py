@@ -192,7 +192,9 @@ def _resolved(intake: Intake, found: _Found, headers: Mapping[str, str]) -> Inta
     conversation = request.conversation
     if conversation is not None:
         conversation = conversation_digest(request.key_id, body, outline, headers)
-    resolved = replace(request, body=body,
+    resolved = replace(
+        request,
+        body=body,
         continues=request.body["previous_response_id"] if found.resumed else None,
         prompt_tokens=tokens,
         begun=outline.begun,

@@ -24,6 +24,10 @@ DISCONNECT = "signalbox.disconnect"
 """The extension of the scope through which a call hears at once that its client has left: a
 function that takes the callback, or None when nobody wants to know any more."""
 
+BODY_IS_THERE = "signalbox.body_is_there"
+"""The extension that says, where it is true, that the whole of the request's body has arrived: the
+first message holds it, and nobody has to wait for it."""
+
 HeaderList = tuple[tuple[str, str], ...]
 
 ZSTD_WINDOW = 8 * 1024 * 1024
@@ -99,15 +103,27 @@ def header_text(value: str) -> str:
 
 
 async def read_body(
-    receive: Receive, headers: Mapping[str, str], *, limit: int, patience: float
+    receive: Receive,
+    headers: Mapping[str, str],
+    *,
+    limit: int,
+    patience: float,
+    is_there: bool = False,
 ) -> bytes:
     """The whole body, decoded from gzip or zstd, at most `limit` bytes on the wire and decoded.
+
+    `is_there`: see `BODY_IS_THERE`; then no clock is set.
 
     Raises `RequestError`: 408 after `patience` seconds, 413, 415; `ClientDisconnected`.
     """
     # The server has checked that it is a number; what it is not is an upper bound.
     if int(headers.get("content-length", 0)) > limit:
         raise RequestError(_too_large(limit))
+    if is_there:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected("the client left before its request was whole")
+        return _decode(message.get("body", b""), headers.get("content-encoding", ""), limit)
     parts: list[bytes] = []
     size = 0
     with trio.move_on_after(patience) as clock:
@@ -171,6 +187,8 @@ _DECODERS: dict[str, _Decompressor] = {"gzip": _gunzip, "x-gzip": _gunzip, "zstd
 def _decode(body: bytes, encoding: str, limit: int) -> bytes:
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
+        if len(body) > limit:
+            raise RequestError(_too_large(limit))
         return body
     decoder = _DECODERS.get(encoding)
     if decoder is None:

@@ -9,16 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
-from signalbox.http.asgi import Message, Scope
+from signalbox.http.asgi import BODY_IS_THERE, DISCONNECT, Message, Scope
 from signalbox.http.http1_protocol import Request
 from signalbox.http.http1_response import CONTINUE, Response, ResponseMisused
 from signalbox.http.http1_transport import Transport
 from signalbox.http.http1_violation import Violation
-
-DISCONNECT_EXTENSION: Final = "signalbox.disconnect"
-"""`scope["extensions"][…]`: a function that takes the one callback, without arguments, that is
-called in the moment in which the client disconnects during this request; at once where it has
-already, None for no callback. It is never called after the response has ended."""
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of a body that nobody wanted is read to keep its connection: what costs less than a new
@@ -88,7 +83,10 @@ class Exchange:
             "client": client,
             "server": server,
             "state": self._server.app_state.copy(),
-            "extensions": {DISCONNECT_EXTENSION: self.on_disconnect},
+            "extensions": {
+                DISCONNECT: self.on_disconnect,
+                BODY_IS_THERE: self._transport.protocol.body_ended,
+            },
         }
 
     def end(self) -> None:
@@ -97,7 +95,7 @@ class Exchange:
         self._transport.on_lost = None
 
     def on_disconnect(self, callback: Callable[[], None] | None) -> None:
-        """See `DISCONNECT_EXTENSION`."""
+        """See `asgi.DISCONNECT`. It is never called after the response has ended."""
         if self._ended or self.answered:
             return
         self._transport.on_lost = callback

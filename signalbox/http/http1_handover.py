@@ -19,8 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
-from signalbox.http.asgi import App, Message, Receive, Scope, Send
-from signalbox.http.http1_exchange import DISCONNECT_EXTENSION
+from signalbox.http.asgi import DISCONNECT, App, Message, Receive, Scope, Send
 from signalbox.http.http1_socket import (
     READ_BYTES,
     PeerStalled,
@@ -207,13 +206,13 @@ def _yielding(send: Send) -> Send:
 
 
 async def _watched(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-    """Calls the application with `DISCONNECT_EXTENSION`: a task receives ahead of it.
+    """Calls the application with `DISCONNECT`: a task receives ahead of it.
 
     It is one message ahead, so a disconnect is noticed when all before it but one was taken.
     """
     ahead, messages = trio.open_memory_channel[Message](1)
     watch = _Watch()
-    scope["extensions"][DISCONNECT_EXTENSION] = watch.on_disconnect
+    scope["extensions"][DISCONNECT] = watch.on_disconnect
 
     async def watch_client() -> None:
         while True:

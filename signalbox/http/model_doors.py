@@ -28,6 +28,7 @@ from signalbox.http import auth, paths
 from signalbox.http.account_api import AccountApi
 from signalbox.http.answer_states import keeping, with_answers
 from signalbox.http.asgi import (
+    BODY_IS_THERE,
     DISCONNECT,
     ClientDisconnected,
     Incoming,
@@ -167,6 +168,7 @@ class ModelDoors:
             exchange.headers,
             limit=server.max_body_bytes,
             patience=server.body_timeout,
+            is_there=exchange.scope["extensions"].get(BODY_IS_THERE, False),
         )
         place = exchange.place
         intake = take_in(

@@ -25,9 +25,10 @@ Address = tuple[socket.AddressFamily, tuple[object, ...]]
 
 @dataclass(slots=True)
 class _Query:
-    """One look-up under way. `error`: what it came to; None also when it was cancelled."""
+    """One look-up under way, and what it came to; neither of both when it was cancelled."""
 
     done: trio.Event = field(default_factory=trio.Event)
+    addresses: tuple[Address, ...] = ()
     error: OSError | None = None
 
 
@@ -59,7 +60,9 @@ class Resolver:
             if query.error is not None:
                 # Its own, so that no task writes into another's traceback.
                 raise type(query.error)(*query.error.args)
-            # Else it was answered; or cancelled by the one who asked, and the next one asks.
+            if query.addresses:
+                return query.addresses
+            # Else it was cancelled by the one who asked, and the next one asks.
 
     def forget(self, host: str, port: int) -> None:
         """What was found is of no use: none of the addresses could be connected to."""
@@ -67,23 +70,21 @@ class Resolver:
 
     async def _ask(self, key: tuple[str, int]) -> tuple[Address, ...]:
         host, port = key
-        named = not _is_numeric(host)
         query = self._under_way[key] = _Query()
         try:
-            self.queries += named
+            self.queries += not _is_numeric(host)
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            query.addresses = alternating([(family, where) for family, _, _, _, where in found])
         except OSError as error:
             query.error = error
             raise
         finally:
             del self._under_way[key]
             query.done.set()
-        addresses = alternating([(family, address) for family, _, _, _, address in found])
-        if named:
-            while len(self._found) >= MAX_NAMES:
-                del self._found[next(iter(self._found))]  # the oldest
-            self._found[key] = trio.current_time() + self._seconds, addresses
-        return addresses
+        while len(self._found) >= MAX_NAMES:
+            del self._found[next(iter(self._found))]  # the oldest
+        self._found[key] = trio.current_time() + self._seconds, query.addresses
+        return query.addresses
 
 
 def alternating(found: list[Address]) -> tuple[Address, ...]:
