@@ -79,6 +79,8 @@ class TraceWriter:
         self._queued = 0
         self._queued_bytes = 0
         self._deleted = 0
+        self._full = trio.Event()
+        """There is enough for a batch."""
         self._mailbox: Mailbox[_Queued, None] = supervisor.add(
             ChildSpec(
                 name="trace_writer",
@@ -101,6 +103,8 @@ class TraceWriter:
             return
         self._queued += 1
         self._queued_bytes += queued.size
+        if self._queued_bytes >= BATCH_BYTES:
+            self._full.set()
 
     def statistics(self) -> TraceWriterStatistics:
         return TraceWriterStatistics(
@@ -137,15 +141,18 @@ class TraceWriter:
             self._queued_bytes -= sum(queued.size for queued in taken)
 
     async def _collect(self, taken: list[_Queued], mailbox: Mailbox[_Queued, None]) -> None:
-        """Adds to `taken` what else arrives before the batch is big or old enough."""
-        size = sum(queued.size for queued in taken)
-        with trio.move_on_after(BATCH_SECONDS):
-            while size < BATCH_BYTES:
-                batch = await mailbox.receive_batch(BATCH_TRACES)
-                if not batch:
-                    return
-                taken.extend(envelope.message for envelope in batch)
-                size += sum(envelope.message.size for envelope in batch)
+        """Adds to `taken` what else arrives before the batch is big or old enough.
+
+        What arrives waits in the mailbox meanwhile: to wake up for each trace would cost more than
+        all else that is done with it here.
+        """
+        if self._queued_bytes < BATCH_BYTES and not mailbox.closed:
+            self._full = trio.Event()
+            with trio.move_on_after(BATCH_SECONDS):
+                await self._full.wait()
+        while mailbox.statistics().depth and sum(each.size for each in taken) < BATCH_BYTES:
+            batch = await mailbox.receive_batch(BATCH_TRACES)
+            taken.extend(envelope.message for envelope in batch)
 
     async def _save(self, traces: Sequence[TraceRecord]) -> int:
         """How many of them are saved."""
