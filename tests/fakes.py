@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from signalbox.actors.supervisor import Supervisor
 from signalbox.errors import StoreUnavailable
-from signalbox.persistence.rows import charge_row, event_rows, payload_rows, state_row, trace_row
+from signalbox.persistence.rows import charge_row, state_row
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
+from signalbox.persistence.trace_rows import event_row, payload_row, read_trace, trace_row
 from signalbox.types import NanoUSD
 
 ResultT = TypeVar("ResultT")
@@ -58,7 +59,8 @@ class InlineWorkers:
 class MemoryStore:
     """A `Store` that keeps its promises until it is told to break them.
 
-    It refuses the rows that a database would refuse, by the rules of the real ones.
+    It refuses the rows that a database would refuse, by the rules of the real ones, and traces come
+    back from it as from a database.
     `fault` may be changed at any time. `calls` has (operation, number of rows) of each write that
     was tried, in order, whether it failed or not.
     """
@@ -97,10 +99,9 @@ class MemoryStore:
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
         self.calls.append(("save_traces", len(traces)))
         self.fault("save_traces")
-        for trace in traces:
-            _ = trace_row(trace), event_rows(trace), payload_rows(trace)
-        for trace in traces:
-            self.traces.setdefault(trace.id, trace)
+        rows = [(trace_row(trace), event_row(trace), payload_row(trace)) for trace in traces]
+        for trace, kept in zip(traces, rows, strict=True):
+            self.traces.setdefault(trace.id, read_trace(*kept))
 
     def load_trace(self, trace_id: str) -> TraceRecord | None:
         self.fault("load_trace")

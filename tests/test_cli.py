@@ -14,11 +14,13 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from signalbox import __version__
 from signalbox.cli import main
 from signalbox.machines.diagram import FORMATS, MACHINES, render
 from signalbox.persistence.sqlite import SqliteStore
+from signalbox.persistence.trace_rows import event_row
 from signalbox.simulator import Step
 from tests.gateway import KEY, clean_environ, config_for, eventually, gateway, simulated_provider
 from tests.records import trace
@@ -362,7 +364,14 @@ def test_what_another_configuration_changes_is_shown_side_by_side(
 def test_a_trace_that_cannot_be_replayed_is_no_difference(cli: Cli, saved: str) -> None:
     assert cli("replay", "x").exit_code == 2
     with closing(sqlite3.connect("data/signalbox.db")) as database, database:
-        database.execute("UPDATE trace_events SET kind = 'fact', name = char(27) WHERE seq = 2")
+        with closing(SqliteStore.open(Path("data/signalbox.db"))) as store:
+            kept = store.load_trace(saved)
+        assert kept is not None
+        events = [*kept.events]
+        events[2] = replace(events[2], kind="fact", name="\x1b")
+        row = event_row(replace(kept, events=tuple(events)))
+        assert row is not None
+        database.execute("UPDATE trace_events SET encoding = ?, events = ?", row[1:])
     damaged = cli("replay", saved)
     assert damaged.exit_code == 2
     assert "event 2 (fact \ufffd): expected an event, or a fact" in damaged.stderr

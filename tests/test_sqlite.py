@@ -17,14 +17,16 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from msgspec.structs import replace
 
 from signalbox.errors import StoreUnavailable
-from signalbox.persistence import rows
+from signalbox.persistence import rows, trace_rows
 from signalbox.persistence.columns import CorruptRow
 from signalbox.persistence.migrations import HEAD, REVISIONS
-from signalbox.persistence.migrations.upgrade import alembic_config
+from signalbox.persistence.migrations.upgrade import alembic_config, upgrade
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.sqlite_file import connect, connect_writer
+from signalbox.persistence.stores import TraceEvent, TracePayload
 from signalbox.persistence.tables import metadata
 from tests import records
 
@@ -197,9 +199,9 @@ def test_the_migrations_build_what_the_tables_say(path: Path) -> None:
 def test_the_rows_name_the_columns_of_the_tables() -> None:
     named = {
         "gateway_keys": rows.KEY_COLUMNS,
-        "traces": rows.TRACE_COLUMNS,
-        "trace_events": rows.EVENT_COLUMNS,
-        "trace_payloads": rows.PAYLOAD_COLUMNS,
+        "traces": trace_rows.TRACE_COLUMNS,
+        "trace_events": trace_rows.EVENT_COLUMNS,
+        "trace_payloads": trace_rows.PAYLOAD_COLUMNS,
         "ledger": rows.LEDGER_COLUMNS,
         "provider_state": rows.STATE_COLUMNS,
     }
@@ -247,6 +249,62 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE contacts (name)")
     with pytest.raises(StoreUnavailable, match=r"something else.*contacts"):
         SqliteStore.open(path)
+
+
+def test_the_details_of_an_older_database_read_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.db"
+    traces = [records.trace() for _ in range(450)]
+    bare, damaged = traces[7], traces[8]
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        upgrade(connection, "0004")
+    with by_hand(path) as connection:
+        connection.execute("BEGIN")
+        for trace in traces:
+            row = trace_rows.trace_row(trace)
+            columns = ", ".join(trace_rows.TRACE_COLUMNS)
+            places = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO traces ({columns}) VALUES ({places})", row)
+            if trace is not bare:
+                connection.executemany(
+                    "INSERT INTO trace_events VALUES (?, ?, ?, ?, ?, ?)",
+                    [
+                        (trace.id, 1, 1500, "event", "täglich", '{"x":"\\ud800 \\u0000"}'),
+                        (trace.id, 0, 0, "fact", '"', '{"n":[1]}'),
+                    ],
+                )
+                connection.executemany(
+                    "INSERT INTO trace_payloads VALUES (?, ?, ?, ?, ?, ?)",
+                    [
+                        (trace.id, 1, "response", 2, b"\xff" * 70_000, True),
+                        (trace.id, 0, "request", None, b"{}", False),
+                    ],
+                )
+        connection.execute("UPDATE trace_events SET data = '{' WHERE trace_id = ?", (damaged.id,))
+        connection.execute("COMMIT")
+    events = (
+        TraceEvent(0, 0.0, "fact", '"', {"n": [1]}),
+        TraceEvent(1, 0.0015, "event", "täglich", {"x": "\ud800 \0"}),
+    )
+    payloads = (
+        TracePayload(0, "request", None, b"{}", truncated=False),
+        TracePayload(1, "response", 2, b"\xff" * 70_000, truncated=True),
+    )
+    with closing(SqliteStore.open(path)) as store:
+        for trace in traces:
+            if trace is damaged:
+                with pytest.raises(CorruptRow, match=f"trace_events row {trace.id}"):
+                    store.load_trace(trace.id)
+            elif trace is bare:
+                assert store.load_trace(trace.id) == replace(trace, events=(), payloads=())
+            else:
+                assert store.load_trace(trace.id) == replace(
+                    trace, events=events, payloads=payloads
+                )
+        assert store.delete_traces(older_than=2**31, limit=1000) == len(traces)
+    with by_hand(path) as connection:
+        assert connection.execute("SELECT count(*) FROM trace_events").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM trace_payloads").fetchone() == (0,)
 
 
 # The ledger is append-only, whoever writes
@@ -353,8 +411,17 @@ def test_a_file_replaced_while_it_is_open_is_noticed(path: Path) -> None:
         ("traces", "started_at_us", "yesterday", "an integer"),
         ("traces", "cost_nano_usd", 0.5, "an integer"),
         ("traces", "model", b"\xff", "text"),
-        ("trace_events", "data", "[]", "a JSON object"),
-        ("trace_payloads", "body", "text", "bytes"),
+        ("trace_events", "events", "text", "bytes"),
+        ("trace_events", "events", b"{}", "a JSON array of events"),
+        ("trace_events", "events", b"[1", "JSON"),
+        ("trace_events", "events", b'[[0, 0, "fact", "name", []]]', "a JSON object.*element 0"),
+        ("trace_events", "events", b'[[0, 0, "fact", "name"]]', "a number, seconds.*element 0"),
+        ("trace_events", "encoding", 9, "bytes of the encoding 9"),
+        ("trace_events", "encoding", 1, "bytes of the encoding 1"),
+        ("trace_payloads", "payloads", "text", "bytes"),
+        ("trace_payloads", "payloads", b"\xc1", "MessagePack of payloads"),
+        ("trace_payloads", "payloads", b"\x91\x01", "MessagePack of payloads"),
+        ("trace_payloads", "encoding", 1, "bytes of the encoding 1"),
     ],
 )
 def test_a_bad_row_is_named(
@@ -364,6 +431,10 @@ def test_a_bad_row_is_named(
     with closing(SqliteStore.open(path)) as store:
         store.save_traces([trace])
         with by_hand(path) as connection:
+            if column in ("events", "payloads"):
+                connection.execute(f"UPDATE {table} SET encoding = 0")
             connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
-        with pytest.raises(CorruptRow, match=f"{table} row {trace.id}.*'{column}'.*{expected}"):
+        # The value is not what the encoding says.
+        told = table.removeprefix("trace_") if column == "encoding" else column
+        with pytest.raises(CorruptRow, match=f"{table} row {trace.id}.*'{told}'.*{expected}"):
             store.load_trace(trace.id)

@@ -15,7 +15,6 @@ from signalbox.machines.commands import RecordTransition
 from signalbox.machines.facts import Fact
 from signalbox.machines.plan import RequestPlan, RequestPlanned
 from signalbox.persistence.stores import TraceEvent, TracePayload, TraceRecord
-from signalbox.persistence.trace_values import plain
 from signalbox.types import NanoUSD, Request, Usage
 
 MOST_EVENTS = 512
@@ -42,8 +41,8 @@ class RequestTrace:
         """The time that the request's machine is started with."""
         self._payloads = payloads
         self._limit = payload_limit
-        self._events: list[tuple[float, str, str, Any]] = [
-            (self.began, "fact", "RequestPlanned", RequestPlanned(self.began, plan))
+        self._events = [
+            TraceEvent(0, 0.0, "fact", "RequestPlanned", RequestPlanned(self.began, plan))
         ]
         self._bodies: list[TracePayload] = []
         self._publish(
@@ -126,12 +125,15 @@ class RequestTrace:
         if fields:
             self._note("note", "parameters_dropped", {"attempt": number, "fields": [*fields]})
 
-    def body(self, kind: str, body: bytes, attempt: int | None = None) -> None:
-        """Keeps a body as configured: whole up to the limit, redacted, or not at all."""
+    def body(self, kind: str, body: bytes | bytearray, attempt: int | None = None) -> None:
+        """Keeps a body as configured: whole up to the limit, redacted, or not at all.
+
+        It is copied only where it is cut, or may still change.
+        """
         if self._payloads == "off" or not body:
             return
         cut = len(body) > self._limit
-        kept = bytes(body[: self._limit])
+        kept = bytes(memoryview(body)[: self._limit] if cut else body)
         if self._payloads == "redacted":
             kept = redact(kept)
         self._bodies.append(TracePayload(len(self._bodies), kind, attempt, kept, cut))
@@ -176,10 +178,7 @@ class RequestTrace:
             cost=cost,
             first_token_ms=first,
             duration_ms=duration * 1000,
-            events=tuple(
-                TraceEvent(seq, at - self.began, kind, name, plain(data))
-                for seq, (at, kind, name, data) in enumerate(self._events)
-            ),
+            events=tuple(self._events),
             payloads=tuple(self._bodies),
         )
         if not self._hub.watched:
@@ -201,8 +200,9 @@ class RequestTrace:
         return record
 
     def _note(self, kind: str, name: str, data: Any) -> None:
-        if len(self._events) < MOST_EVENTS:
-            self._events.append((self._clock(), kind, name, data))
+        seq = len(self._events)
+        if seq < MOST_EVENTS:
+            self._events.append(TraceEvent(seq, self._clock() - self.began, kind, name, data))
 
     def _publish(self, kind: str, **fields: Any) -> None:
         at = self._request.received_at + self._clock() - self.began

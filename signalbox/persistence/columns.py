@@ -25,6 +25,11 @@ def storable_text(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
+def is_storable(text: str) -> bool:
+    """Whether `storable_text` leaves it as it is."""
+    return "\0" not in text if text.isascii() else _UNSTORABLE.search(text) is None
+
+
 def storable_optional_text(text: str | None) -> str | None:
     return None if text is None else storable_text(text)
 
@@ -75,7 +80,7 @@ class Row:
     def text(self, column: str) -> str:
         value = self._values[column]
         if not isinstance(value, str):
-            raise self._corrupt(column, "text")
+            raise self.corrupt(column, "text")
         return value
 
     def optional_text(self, column: str) -> str | None:
@@ -84,7 +89,7 @@ class Row:
     def integer(self, column: str) -> int:
         value = self._values[column]
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self._corrupt(column, "an integer")
+            raise self.corrupt(column, "an integer")
         return value
 
     def optional_integer(self, column: str) -> int | None:
@@ -93,13 +98,13 @@ class Row:
     def flag(self, column: str) -> bool:
         value = self._values[column]
         if not isinstance(value, int) or value not in (0, 1):
-            raise self._corrupt(column, "0 or 1")
+            raise self.corrupt(column, "0 or 1")
         return bool(value)
 
     def blob(self, column: str) -> bytes:
         value = self._values[column]
         if not isinstance(value, bytes):
-            raise self._corrupt(column, "bytes")
+            raise self.corrupt(column, "bytes")
         return value
 
     def optional_blob(self, column: str) -> bytes | None:
@@ -114,30 +119,30 @@ class Row:
     def json_object(self, column: str) -> dict[str, object]:
         value = self._json(column)
         if not isinstance(value, dict):
-            raise self._corrupt(column, "a JSON object")
+            raise self.corrupt(column, "a JSON object")
         return value
 
     def json_text_map(self, column: str) -> dict[str, str]:
         texts: dict[str, str] = {}
         for name, value in self.json_object(column).items():
             if not isinstance(value, str):
-                raise self._corrupt(column, "a JSON object of strings")
+                raise self.corrupt(column, "a JSON object of strings")
             texts[name] = value
         return texts
 
     def json_texts(self, column: str) -> tuple[str, ...]:
         value = self._json(column)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._corrupt(column, "a JSON array of strings")
+            raise self.corrupt(column, "a JSON array of strings")
         return tuple(value)
 
     def _json(self, column: str) -> object:
         try:
             value: object = json.loads(self.text(column))
         except (ValueError, RecursionError):
-            raise self._corrupt(column, "JSON") from None
+            raise self.corrupt(column, "JSON") from None
         return value
 
-    def _corrupt(self, column: str, expected: str) -> CorruptRow:
+    def corrupt(self, column: str, expected: str) -> CorruptRow:
         found = type(self._values[column]).__name__
         return CorruptRow(f"{self._name}: column {column!r} holds {found}, expected {expected}")

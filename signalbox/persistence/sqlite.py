@@ -17,22 +17,16 @@ from threading import Lock
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence.columns import microseconds, storable_text
 from signalbox.persistence.rows import (
-    EVENT_COLUMNS,
     KEY_COLUMNS,
     LEDGER_COLUMNS,
-    PAYLOAD_COLUMNS,
     STATE_COLUMNS,
-    TRACE_COLUMNS,
+    Values,
     charge_row,
-    event_rows,
     key_row,
-    payload_rows,
     read_charge,
     read_key,
     read_state,
-    read_trace,
     state_row,
-    trace_row,
 )
 from signalbox.persistence.sqlite_file import (
     connect_reader,
@@ -41,8 +35,18 @@ from signalbox.persistence.sqlite_file import (
     prepare_schema,
     saying,
 )
+from signalbox.persistence.sqlite_inserts import Insert, is_one_statement
 from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
 from signalbox.persistence.threads import READERS
+from signalbox.persistence.trace_rows import (
+    EVENT_COLUMNS,
+    PAYLOAD_COLUMNS,
+    TRACE_COLUMNS,
+    event_row,
+    payload_row,
+    read_trace,
+    trace_row,
+)
 from signalbox.types import NanoUSD
 
 # One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
@@ -56,26 +60,22 @@ def _select(columns: Sequence[str], table: str) -> str:
     return f"SELECT {', '.join(columns)} FROM {table}"
 
 
-def _insert(table: str, columns: Sequence[str]) -> str:
-    places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
-
-
-_INSERT_CHARGE = _insert("ledger", LEDGER_COLUMNS) + " ON CONFLICT (request_id) DO NOTHING"
-_INSERT_TRACE = _insert("traces", TRACE_COLUMNS) + " ON CONFLICT (id) DO NOTHING"
-_INSERT_EVENT = _insert("trace_events", EVENT_COLUMNS)
-_INSERT_PAYLOAD = _insert("trace_payloads", PAYLOAD_COLUMNS)
-_INSERT_KEY = _insert("gateway_keys", KEY_COLUMNS)
-_INSERT_STATE = (
-    _insert("provider_state", STATE_COLUMNS)
-    + " ON CONFLICT (digest) DO UPDATE SET route_id = excluded.route_id,"
-    + " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us,"
-    + " state = excluded.state"
+_INSERT_CHARGES = Insert("ledger", LEDGER_COLUMNS, "ON CONFLICT (request_id) DO NOTHING")
+_INSERT_TRACES = Insert("traces", TRACE_COLUMNS, "ON CONFLICT (id) DO NOTHING")
+_INSERT_EVENTS = Insert("trace_events", EVENT_COLUMNS)
+_INSERT_PAYLOADS = Insert("trace_payloads", PAYLOAD_COLUMNS)
+_INSERT_KEY = Insert("gateway_keys", KEY_COLUMNS)
+_INSERT_STATE = Insert(
+    "provider_state",
+    STATE_COLUMNS,
+    "ON CONFLICT (digest) DO UPDATE SET route_id = excluded.route_id,"
+    " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us,"
+    " state = excluded.state",
 )
 _SELECT_CHARGE = _select(LEDGER_COLUMNS, "ledger")
 _SELECT_TRACE = _select(TRACE_COLUMNS, "traces")
-_SELECT_EVENTS = _select(EVENT_COLUMNS, "trace_events") + " WHERE trace_id = ? ORDER BY seq"
-_SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id = ? ORDER BY seq"
+_SELECT_EVENTS = _select(EVENT_COLUMNS, "trace_events") + " WHERE trace_id = ?"
+_SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id = ?"
 _SELECT_STATE = _select(STATE_COLUMNS, "provider_state")
 _SELECT_KEY = _select(KEY_COLUMNS, "gateway_keys")
 _DELETE_OLDEST = """
@@ -122,8 +122,12 @@ class SqliteStore:
 
     def append_charges(self, charges: Sequence[Charge]) -> None:
         rows = [charge_row(charge) for charge in charges]
+        if is_one_statement(len(rows)):
+            with self._writer_lock, saying("append charges", self._path):
+                _INSERT_CHARGES.run(self._writer, rows)
+            return
         with self._transaction("append charges") as writer:
-            writer.executemany(_INSERT_CHARGE, rows)
+            _INSERT_CHARGES.run(writer, rows)
 
     def load_charge(self, request_id: str) -> Charge | None:
         with self._reading("load a charge") as reader:
@@ -145,19 +149,22 @@ class SqliteStore:
         return tuple(NanoUSD(amount) for amount in found)
 
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
-        batch = [(trace_row(t), event_rows(t), payload_rows(t)) for t in traces]
+        batch = [(trace_row(t), event_row(t), payload_row(t)) for t in traces]
         with self._transaction("save traces") as writer:
-            for row, events, payloads in batch:
-                if writer.execute(_INSERT_TRACE, row).rowcount:
-                    writer.executemany(_INSERT_EVENT, events)
-                    writer.executemany(_INSERT_PAYLOAD, payloads)
+            # A trace that is there already may be among them, or one twice: then one by one, as the
+            # details of such a trace are not saved.
+            if not _save(writer, batch):
+                writer.execute("ROLLBACK")
+                writer.execute("BEGIN IMMEDIATE")
+                for rows in batch:
+                    _save(writer, [rows])
 
     def load_trace(self, trace_id: str) -> TraceRecord | None:
         key = (storable_text(trace_id),)
         with self._reading("load a trace") as reader:
             found = reader.execute(_SELECT_TRACE + " WHERE id = ?", key).fetchone()
-            events = reader.execute(_SELECT_EVENTS, key).fetchall()
-            payloads = reader.execute(_SELECT_PAYLOADS, key).fetchall()
+            events = reader.execute(_SELECT_EVENTS, key).fetchone()
+            payloads = reader.execute(_SELECT_PAYLOADS, key).fetchone()
         return None if found is None else read_trace(found, events, payloads)
 
     def list_traces(
@@ -175,6 +182,9 @@ class SqliteStore:
         filters = {
             test: storable_text(value) for test, value in wanted.items() if value is not None
         }
+        if state == "failed":
+            # In so many words, so that the index of the failed ones is seen to serve.
+            filters["state = 'failed' AND state = ?"] = filters.pop("state = ?")
         where = f" WHERE {' AND '.join(filters)}" if filters else ""
         statement = f"{_SELECT_TRACE}{where} ORDER BY id DESC LIMIT ?"
         with self._reading("list traces") as reader:
@@ -197,7 +207,7 @@ class SqliteStore:
     def save_state(self, records: Sequence[StateRecord]) -> None:
         rows = [state_row(record) for record in records]
         with self._transaction("save whose state it is") as writer:
-            writer.executemany(_INSERT_STATE, rows)
+            _INSERT_STATE.run(writer, rows)
 
     def load_state(self, digests: Sequence[bytes]) -> list[StateRecord]:
         found: list[StateRecord] = []
@@ -226,7 +236,7 @@ class SqliteStore:
                     f"the key {key.name!r} cannot be added: the key {taken[0]!r} has the same "
                     f"{same}, and a revoked key keeps both"
                 )
-            writer.execute(_INSERT_KEY, row)
+            _INSERT_KEY.run(writer, [row])
 
     def list_keys(self) -> list[GatewayKeyRecord]:
         with self._reading("list keys") as reader:
@@ -307,3 +317,14 @@ class SqliteStore:
                         reader.execute("ROLLBACK")
         finally:
             self._readers.put(reader)
+
+
+def _save(
+    writer: sqlite3.Connection, batch: Sequence[tuple[Values, Values | None, Values | None]]
+) -> bool:
+    """Inserts traces and, where all of them were new, their details; whether they were."""
+    if _INSERT_TRACES.run(writer, [trace for trace, _, _ in batch]) < len(batch):
+        return False
+    _INSERT_EVENTS.run(writer, [events for _, events, _ in batch if events is not None])
+    _INSERT_PAYLOADS.run(writer, [bodies for _, _, bodies in batch if bodies is not None])
+    return True

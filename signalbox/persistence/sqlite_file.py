@@ -7,9 +7,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence.migrations import HEAD, REVISIONS
+from signalbox.persistence.sqlite_inserts import CACHED_STATEMENTS
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's lock: its longest transaction is a batch of traces."""
@@ -45,8 +48,13 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Transactions are begun and ended in so many words.
     """
+    _save_the_drivers_searches()
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        path,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
     )
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
@@ -78,6 +86,17 @@ def prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Upgrades the schema where it is older; refuses a database that is newer or not ours."""
     if _needs_upgrade(connection, path):
         _upgrade(path)
+
+
+def _save_the_drivers_searches() -> None:
+    """Adapters that change nothing: for each None, bool and bytes the driver looks for one, and
+    finding none costs it 0.4 µs a value, a tenth of what finding one does. A row has twenty."""
+    for kind in (NoneType, bool, bytes):
+        sqlite3.register_adapter(kind, _as_it_is)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:

@@ -34,8 +34,8 @@ class Charge(msgspec.Struct, frozen=True):
     price_source: str
 
 
-class TraceEvent(msgspec.Struct, frozen=True):
-    """One fact or lifecycle event of a request, in sequence."""
+class TraceEvent(msgspec.Struct, frozen=True, array_like=True):
+    """One fact or lifecycle event of a request, in sequence. A store keeps it as an array."""
 
     seq: int
     at: float
@@ -43,7 +43,11 @@ class TraceEvent(msgspec.Struct, frozen=True):
     kind: str
     """`fact`, `event`, or `note`: what is told of an attempt and decided nothing."""
     name: str
-    data: Mapping[str, Any]
+    data: Any
+    """A mapping of JSON's values, when it comes from a store. To be saved it may also be the fact,
+    the transition or the plan itself: nobody changes those, so a store's thread may read them
+    while the request's task goes on. Their secrets are not kept; a number that is none (NaN,
+    infinity) is kept as null."""
 
 
 class TracePayload(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ class UnreadableTrace(SignalboxError):
 
 def plain(value: object) -> Mapping[str, Any]:
     """A fact, a transition or a plan as JSON's values; a secret becomes an ellipsis."""
-    converted: Mapping[str, Any] = msgspec.to_builtins(value, enc_hook=_without_secret)
+    converted: Mapping[str, Any] = msgspec.to_builtins(value, enc_hook=without_secret)
     return converted
 
 
@@ -95,7 +95,8 @@ def _read(event: TraceEvent, form: type[ReadT]) -> ReadT:
         raise _unreadable(event, str(error)) from None
 
 
-def _without_secret(value: object) -> str:
+def without_secret(value: object) -> str:
+    """msgspec's `enc_hook` for all that a trace keeps."""
     if isinstance(value, Secret):
         return "…"
     raise NotImplementedError(f"not a plain value: {type(value).__name__}")

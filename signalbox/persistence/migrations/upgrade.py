@@ -13,8 +13,8 @@ def alembic_config() -> Config:
     return config
 
 
-def upgrade(connection: Connection) -> None:
-    """Brings the schema to the newest revision within the connection's open transaction."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Brings the schema to a revision, the newest, within the connection's open transaction."""
     config = alembic_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
