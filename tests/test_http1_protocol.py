@@ -238,6 +238,21 @@ def test_bytes_before_a_bad_chunk_are_read() -> None:
     assert alike(data, [])[0][4] == b"abc"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\n",
+        b"GET / HTTP/1.1\r\nHost: a\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+        b"\n",
+        b"\x16\x03\x01\x02",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\n",
+    ],
+)
+def test_what_cannot_become_a_request_is_not_waited_for(data: bytes) -> None:
+    assert alike(data, [])[-1] == ("violation", 400)
+
+
 def test_a_violation_is_final() -> None:
     protocol = Http1Protocol()
     protocol.feed(b"GET  / HTTP/1.1\r\n")

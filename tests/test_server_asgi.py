@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from signalbox.http.asgi import DISCONNECT, Message, Receive, Scope, Send
+from signalbox.http.asgi import BODY_IS_THERE, DISCONNECT, Message, Receive, Scope, Send
 from tests.http1_servers import (
     ECHO,
     GET,
@@ -94,6 +94,45 @@ async def test_a_chunked_body_comes_whole(served: Serving) -> None:
             reply = await client.ask(head + b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", "POST")
             assert reply.body == b"/p abc"
             assert (await client.ask(GET)).body == b"/ "
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_there"),
+    [
+        ([post(b"hello")], True),
+        ([post(b"")], True),
+        ([GET], True),
+        ([post(b"hello")[:-1], b"o"], False),
+        ([post(b"hello")[:-5], b"hello"], False),
+    ],
+)
+async def test_an_application_may_know_that_the_body_is_there(
+    served: Serving, parts: list[bytes], is_there: bool
+) -> None:
+    firsts: list[Message] = []
+    begun = trio.Event()
+
+    async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        first = await receive()
+        if scope["extensions"].get(BODY_IS_THERE):
+            firsts.append(first)
+            await answer(send)
+            return
+        while first["more_body"]:
+            first = await receive()
+        await answer(send)
+
+    with with_patience():
+        async with served(app_of(handler)) as server:
+            client = await server.connect()
+            for part in parts:
+                await client.send(part)
+                await begun.wait()
+            assert (await client.reply()).status == 200
+    assert all(not it["more_body"] for it in firsts)  # Whoever says so is right.
+    if served is serving:
+        assert bool(firsts) is is_there
 
 
 async def test_requests_follow_each_other_on_one_connection(served: Serving) -> None:

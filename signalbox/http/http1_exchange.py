@@ -85,7 +85,7 @@ class Exchange:
             "state": self._server.app_state.copy(),
             "extensions": {
                 DISCONNECT: self.on_disconnect,
-                BODY_IS_THERE: self._transport.protocol.body_ended,
+                BODY_IS_THERE: self._transport.protocol.body_is_there,
             },
         }
 

@@ -141,6 +141,11 @@ class Http1Protocol:
         """Bytes of the body that are not read yet; None: its length is not known."""
         return None if self._chunks is not None else self._left
 
+    @property
+    def body_is_there(self) -> bool:
+        """Whether the next `read_body` comes to the body's end."""
+        return self.body_ended or (self._chunks is None and len(self._buffer) >= self._left)
+
     def feed(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
 

@@ -160,6 +160,7 @@ class Connection:
                 return
             if not await self._answer(request):
                 return
+            self._expired = False
             self.expires = self._server.tick + KEEP_ALIVE_TICKS
 
     async def _next_request(self) -> Request | HandOver | None:
@@ -193,11 +194,11 @@ class Connection:
         try:
             await self._server.app(scope, exchange.receive, exchange.send)
         except Exception:
-            logger.exception("the application crashed at %s", request.method)
+            logger.exception("the application crashed at %s", _told(request))
         except BaseExceptionGroup as group:
             crashes, rest = group.split(Exception)
             if crashes is not None:
-                logger.error("the application crashed at %s", request.method, exc_info=crashes)
+                logger.error("the application crashed at %s", _told(request), exc_info=crashes)
             if rest is not None:
                 raise rest from None
         finally:
@@ -226,7 +227,7 @@ class Connection:
             to_head = exchange.request.method == "HEAD"
             await self._tell(500, "The gateway failed; its log says why.", to_head=to_head)
         else:
-            logger.error("a response of the application ended too early")
+            logger.error("the response to %s ended too early", _told(exchange.request))
 
     async def _answer_violation(self, violation: Violation) -> None:
         await self._tell(violation.status, str(violation))
@@ -271,6 +272,11 @@ class Connection:
         self.expires = self._server.tick + LINGER_TICKS
         while not (transport.gone or self._expired or (transport.discarded or 0) > LINGER_BYTES):
             await transport.changed.wait()
+
+
+def _told(request: Request) -> str:
+    """What may stand of it in a log: its query may hold a key."""
+    return f"{request.method} {request.raw_path.decode('ascii')}"
 
 
 def _address(sock: socket.socket) -> Address | None:
