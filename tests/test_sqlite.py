@@ -28,6 +28,7 @@ from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.sqlite_file import connect, connect_writer
 from signalbox.persistence.stores import TraceEvent, TracePayload
 from signalbox.persistence.tables import metadata
+from signalbox.persistence.threads import READERS
 from tests import records
 
 ROOT = Path(__file__).parents[1]
@@ -209,6 +210,32 @@ def test_the_rows_name_the_columns_of_the_tables() -> None:
         name: tuple(column.name for column in table.columns)
         for name, table in metadata.tables.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({}, "sqlite_autoindex_traces_1"),
+        ({"state": "failed"}, "ix_traces_failed"),
+        ({"state": "done"}, "sqlite_autoindex_traces_1"),
+        ({"model": "m"}, "ix_traces_model_id"),
+        ({"model": "m", "before": "0"}, "ix_traces_model_id"),
+    ],
+)
+def test_a_page_of_traces_comes_from_an_index_in_its_order(
+    path: Path, wanted: dict[str, str], index: str
+) -> None:
+    asked: list[str] = []
+    with closing(SqliteStore.open(path)) as store:
+        for _ in range(READERS):
+            reader = store._readers.get()
+            reader.set_trace_callback(asked.append)
+            store._readers.put(reader)
+        store.list_traces(limit=5, **wanted)
+        [query] = [statement for statement in asked if statement.startswith("SELECT")]
+        plan = [detail for *_, detail in store._writer.execute(f"EXPLAIN QUERY PLAN {query}")]
+    assert len(plan) == 1, "nothing is sorted"
+    assert index in plan[0]
 
 
 def test_the_list_of_revisions_is_the_migrations() -> None:
