@@ -14,11 +14,10 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 import trio
-from quart_trio import QuartTrio
 
 from signalbox.actors.affinity import Affinity
 from signalbox.actors.alarms import Alarms
@@ -44,11 +43,10 @@ from signalbox.adapters.registry import adapters_of
 from signalbox.config import ConfigError, GatewayKeySettings, Settings
 from signalbox.errors import StoreUnavailable
 from signalbox.http.account_api import AccountApi
-from signalbox.http.admin_api import add_admin_routes
 from signalbox.http.application import Application
+from signalbox.http.asgi import App
 from signalbox.http.auth import AdminAccess
-from signalbox.http.live import add_live_routes
-from signalbox.http.metrics import MetricsSources, add_metrics_route
+from signalbox.http.health_api import HealthApi
 from signalbox.http.model_doors import ModelDoors
 from signalbox.http.server import ServerSettings, serve
 from signalbox.http.upstream import UpstreamClient
@@ -56,14 +54,10 @@ from signalbox.http.upstream_proxies import BadProxySettings, ProxySettings
 from signalbox.ids import RandomBits, Uuid7Generator
 from signalbox.persistence.gateway_keys import key_digest
 from signalbox.persistence.health_memory import MemoryHealthStore
-from signalbox.persistence.health_redis import RedisHealthStore
 from signalbox.persistence.health_stores import HealthStore
-from signalbox.persistence.instances_redis import RedisInstances, RedisUnusable, open_redis
 from signalbox.persistence.lease_stores import LeaseStore, LimitStore
 from signalbox.persistence.leases_memory import MemoryLeaseStore
-from signalbox.persistence.leases_redis import RedisLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
-from signalbox.persistence.limits_redis import RedisLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import WorkerThreads, reader_threads, writer_threads
@@ -252,17 +246,23 @@ def build(
     _discovery(supervisor, settings, upstream, models)
     draining = trio.Event()
     access = AdminAccess(admin_token, now)
-    pages = QuartTrio("signalbox")
-    add_admin_routes(
-        pages,
-        access=access,
-        store=store,
-        readers=readers,
-        hub=hub,
-        readiness=Readiness(supervisor, store, readers, draining, stores.shared),
-    )
-    add_metrics_route(pages, MetricsSources(supervisor, key_pool, limiter, health, stores.shared))
-    add_live_routes(pages, access=access, hub=hub, draining=draining)
+    readiness = Readiness(supervisor, store, readers, draining, stores.shared)
+
+    def make_pages() -> App:
+        # Imported here: no start pays for Quart, and no gateway whose pages nobody looks at.
+        from signalbox.http.metrics import MetricsSources  # noqa: PLC0415 - as said above
+        from signalbox.http.pages import make_pages  # noqa: PLC0415 - as said above
+
+        pages: Any = make_pages(  # Quart has types of its own for ASGI's messages.
+            access=access,
+            store=store,
+            readers=readers,
+            hub=hub,
+            draining=draining,
+            metrics=MetricsSources(supervisor, key_pool, limiter, health, stores.shared),
+        )
+        return cast(App, pages)
+
     account = AccountApi(store, readers, now)
     doors = ModelDoors(settings, models, key_ring, services, account)
     return Gateway(
@@ -271,7 +271,8 @@ def build(
         key_ring=key_ring,
         services=services,
         upstream=upstream,
-        application=Application(doors, pages),
+        # In a thread: the import would hold up the requests that are under way.
+        application=Application(doors, HealthApi(readiness), partial(readers.run, make_pages)),
         access=access,
         draining=draining,
     )
@@ -339,6 +340,12 @@ def _stores(supervisor: Supervisor, settings: Settings) -> _Stores:
     leases, limits, health = MemoryLeaseStore(), MemoryLimitStore(), MemoryHealthStore()
     if settings.storage.redis is None:
         return _Stores(InProcess(leases), InProcess(limits), InProcess(health), None)
+    # Imported here: a gateway that keeps all of this in process does without the client.
+    from signalbox.persistence.health_redis import RedisHealthStore  # noqa: PLC0415
+    from signalbox.persistence.instances_redis import RedisInstances, open_redis  # noqa: PLC0415
+    from signalbox.persistence.leases_redis import RedisLeaseStore  # noqa: PLC0415
+    from signalbox.persistence.limits_redis import RedisLimitStore  # noqa: PLC0415
+
     client = open_redis(settings.storage.redis.reveal())
     instances = RedisInstances(client, secrets.token_hex(8))
     threads = WorkerThreads("shared-state", 3)  # leases, limits, health
@@ -358,6 +365,8 @@ def _stores(supervisor: Supervisor, settings: Settings) -> _Stores:
 
 async def _connect(shared: SharedState, settings: Settings) -> None:
     """The first look at Redis: one that is away does not hold up the start, a wrong one does."""
+    from signalbox.persistence.instances_redis import RedisUnusable  # noqa: PLC0415 - as above
+
     try:
         await shared.connect()
     except RedisUnusable as error:

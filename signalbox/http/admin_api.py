@@ -1,7 +1,7 @@
-"""What operators ask for: health, saved and running traces, diagrams, the login. Served by Quart.
+"""What operators ask for: saved and running traces, diagrams, the login. Served by Quart.
 
-Traces need the admin token (`Authorization: Bearer`) or the session that a login link gave. Health
-and diagrams hold no data and are open.
+Traces need the admin token (`Authorization: Bearer`) or the session that a login link gave.
+Diagrams hold no data and are open.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from quart import Response, has_request_context, jsonify, redirect, request, web
 from quart_trio import QuartTrio
 
 from signalbox.actors.ports import Workers
-from signalbox.actors.readiness import Readiness
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.errors import StoreUnavailable
 from signalbox.http import auth
@@ -41,20 +40,8 @@ def add_admin_routes(
     store: Store,
     readers: Workers,
     hub: TraceHub,
-    readiness: Readiness,
 ) -> None:
     """Adds the routes to `app`. `readers` run the store's reads."""
-
-    @app.get("/healthz")
-    async def healthz() -> Response:
-        return jsonify(status="ok")
-
-    @app.get("/readyz")
-    async def readyz() -> tuple[Response, int]:
-        seen = await readiness.look()
-        status = "not ready" if seen.reasons else "ready"
-        answer = jsonify(status=status, reasons=seen.reasons, degraded=seen.degraded)
-        return answer, 503 if seen.reasons else 200
 
     @app.get("/diagrams/<machine>.<extension>")
     async def diagram(machine: str, extension: str) -> Any:

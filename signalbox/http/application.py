@@ -1,4 +1,4 @@
-"""The ASGI application: model paths go to the model doors, everything else to Quart."""
+"""The ASGI application: model paths go to the model doors, health is told, all else is Quart's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
 import trio
-from quart_trio import QuartTrio
 
-from signalbox.http.asgi import Message, Outgoing, Receive, Scope, Send
+from signalbox.http.asgi import App, Message, Outgoing, Receive, Scope, Send
+from signalbox.http.health_api import PATHS as HEALTH_PATHS
 from signalbox.http.paths import Place, find_place
 
 DoorsApp = Callable[[Scope, Receive, Send, Place], Awaitable[None]]
@@ -31,24 +31,51 @@ _usual_place = lru_cache(maxsize=1024)(_place)
 
 
 class Application:
-    """One ASGI callable for the whole port."""
+    """One ASGI callable for the whole port.
 
-    def __init__(self, doors: DoorsApp, pages: QuartTrio) -> None:
+    `make_pages` makes the pages' own application. It is awaited once, by the first request for one.
+    """
+
+    def __init__(
+        self, doors: DoorsApp, health: App, make_pages: Callable[[], Awaitable[App]]
+    ) -> None:
         self._doors = doors
-        self._pages = pages
+        self._health = health
+        self._make_pages = make_pages
+        self._making = trio.Lock()
+        self._pages: App | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
         if scope["type"] == "http":
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             place = _usual_place(raw) if len(raw) <= USUAL_PATH else _place(raw)
             if place is not None:
                 await self._doors(scope, receive, send, place)
                 return
-        if "path" in scope:
-            path = _SLASHES.sub("/", _ORIGIN.sub("", scope["path"]))
-            scope["path"] = path.rstrip("/") or "/"
+        path = _SLASHES.sub("/", _ORIGIN.sub("", scope["path"]))
+        scope["path"] = path.rstrip("/") or "/"
+        if scope["type"] == "http" and scope["path"] in HEALTH_PATHS:
+            await self._health(scope, receive, Outgoing(send))
+            return
+        pages = self._pages or await self._made_pages()
         page = _Page(receive, Outgoing(send))
-        await self._pages(scope, page.receive, page.send)  # type: ignore[arg-type]  # Quart's own ASGI types
+        await pages(scope, page.receive, page.send)
+
+    async def _made_pages(self) -> App:
+        async with self._making:
+            if self._pages is None:
+                self._pages = await self._make_pages()
+            return self._pages
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Nothing is left to do at either end: what has to be started and stopped is an actor."""
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
 
 
 class _Page:
