@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence import rows, trace_rows
 from signalbox.persistence.columns import CorruptRow
-from signalbox.persistence.migrations import HEAD, REVISIONS
+from signalbox.persistence.migrations import HEAD, REVISIONS, newest
 from signalbox.persistence.migrations.upgrade import alembic_config, upgrade
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.sqlite_file import connect, connect_writer
@@ -245,9 +245,17 @@ def test_the_list_of_revisions_is_the_migrations() -> None:
     assert scripts.get_current_head() == HEAD
 
 
-def test_a_start_at_the_newest_revision_does_without_alembic(path: Path) -> None:
-    said, errors = start(OPENS_WITHOUT_SQLALCHEMY, path).communicate(timeout=60)
+@pytest.mark.parametrize("name", ["signalbox.db", "new.db"])
+def test_a_start_does_without_alembic(path: Path, name: str) -> None:
+    made = path.with_name(name)
+    said, errors = start(OPENS_WITHOUT_SQLALCHEMY, made).communicate(timeout=60)
     assert (said, errors) == ("[]\n", "")
+
+
+def test_a_new_database_is_what_the_migrations_make() -> None:
+    written = newest.NEWEST.read_text(encoding="utf-8")
+    assert written == newest.render(), "run .venv/bin/python tools/write_docs.py"
+    assert written.endswith(f"INSERT INTO alembic_version VALUES ('{HEAD}');\n")
 
 
 def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Writes the generated parts of the documentation; `--check` only says which of them are stale.
+"""Writes the files that are generated, most of them documentation; `--check` only says which of
+them are stale.
 
 .venv/bin/python tools/write_docs.py [--check]
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from signalbox.adapters import openai_parameters_page
 from signalbox.machines import decision_table
 from signalbox.machines.diagram import MACHINES, render, states_page
+from signalbox.persistence.migrations import newest
 from tests import matrix
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +31,7 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     yield "docs/compatibility.md", matrix.page()
     for name in MACHINES:
         yield f"docs/diagrams/{name}.svg", render(name, "svg")
+    yield "signalbox/persistence/migrations/newest.sql", newest.render()
     readme = root / "README.md"
     if readme.exists():
         yield "README.md", with_diagram(readme.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence.migrations import HEAD, REVISIONS
+from signalbox.persistence.migrations.newest import statements
 from signalbox.persistence.sqlite_inserts import CACHED_STATEMENTS
 
 BUSY_TIMEOUT = 5.0
@@ -83,7 +84,10 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Upgrades the schema where it is older; refuses a database that is newer or not ours."""
+    """Makes the schema in a new file and upgrades an older one; refuses a database that is newer or
+    not ours."""
+    if not _tables(connection):
+        _make_schema(connection, path)
     if _needs_upgrade(connection, path):
         _upgrade(path)
 
@@ -118,16 +122,34 @@ def _switch_to_wal(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _needs_upgrade(connection: sqlite3.Connection, path: Path) -> bool:
-    tables = [
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    return [
         name
         for (name,) in connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' "
             "ESCAPE '\\' ORDER BY name"
         )
     ]
-    if not tables:
-        return True
+
+
+def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Whoever comes second has waited for the first, and finds everything made.
+        if not _tables(connection):
+            for statement in statements():
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:  # A full disk has ended it already.
+            connection.execute("ROLLBACK")
+        raise StoreUnavailable(
+            f"could not make the schema in {path}, which was left as it was: {error}"
+        ) from error
+
+
+def _needs_upgrade(connection: sqlite3.Connection, path: Path) -> bool:
+    tables = _tables(connection)
     if "alembic_version" not in tables:
         raise StoreUnavailable(
             f"{path} is a database of something else (it has the tables {', '.join(tables[:5])}); "

@@ -1,7 +1,8 @@
 """Alembic migrations, run by the stores themselves when a database is opened.
 
-To change the schema: change `tables.py`, add `versions/NNNN_what.py` and its number here; the test
-that compares the two names what is still missing.
+To change the schema: change `tables.py`, add `versions/NNNN_what.py` and its number here, and run
+`tools/write_docs.py`, which writes `newest.sql`, what a new database is made from. The tests that
+compare the three name what is still missing.
 """
 
 from __future__ import annotations
