@@ -231,13 +231,18 @@ async def test_a_server_without_free_descriptors_waits_for_some(
         plain = made(host, port)
         listener = Full(plain.family, plain.type, plain.proto, fileno=plain.detach())
         listener.setblocking(False)
+        listeners.append(listener)
         return listener
+
+    listeners: list[Full] = []
 
     monkeypatch.setattr(server_module, "_listen", listen)
     async with serving(ECHO) as server:
         client = await server.connect()
         await client.send(GET)
-        for _ in range(Full.refusals):
+        for refused in range(1, Full.refusals + 1):
+            await trio.testing.wait_all_tasks_blocked()
+            assert listeners[0].refusals == Full.refusals - refused
             await pass_time(mock_clock, ACCEPT_PAUSE_SECONDS)
         assert (await client.reply()).status == 200
     told = [it for it in caplog.messages if it.startswith("no connection can be accepted")]
