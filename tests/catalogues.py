@@ -8,6 +8,7 @@ from decimal import Decimal
 from genai_prices import types as data
 
 from signalbox.adapters.catalogue import Catalogue
+from signalbox.adapters.catalogue_prices import data_of
 
 TODAY = date(2026, 6, 15)
 
@@ -37,7 +38,7 @@ def vendor(vendor_id: str, *models: data.ModelInfo, resells: tuple[str, ...] = (
 
 
 def catalogue(*vendors: data.Provider) -> Catalogue:
-    return Catalogue(vendors, "test", TODAY)
+    return Catalogue(data_of(vendors, "test"), TODAY)
 
 
 def tokens(price: str) -> data.ModelPrice:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
 
 import genai_prices
 import pytest
 from genai_prices import types as data
+from genai_prices.data import providers
 
 from signalbox.adapters.catalogue import Catalogue
+from signalbox.adapters.catalogue_data import PriceData
+from signalbox.adapters.catalogue_prices import installed
+from signalbox.cli import prices
 from signalbox.types import Price
 from tests.catalogues import TODAY, catalogue, model, tokens, vendor
 
@@ -110,6 +118,65 @@ def test_the_installed_package_knows_common_models() -> None:
     assert known.context_length("openai", "gpt-4o") == 128_000
 
 
-def test_importing_the_catalogue_does_not_import_the_package() -> None:
-    code = "import sys, signalbox.adapters.models; sys.exit('genai_prices' in sys.modules)"
+def some_ids(seller: data.Provider) -> list[str]:
+    """Ids of its models and of others', spelled in the ways in which they are met."""
+    every = [model.id for provider in providers for model in provider.models]
+    own = [model.id for model in seller.models]
+    ids = Random(seller.id).sample(every, 20) + own[:: max(1, len(own) // 20)]
+    endings = ("", "-20251211", "-2025-12-11", "-20251399", ":free")
+    return [id.upper() for id in ids[::3]] + [f"{id}{end}" for id in ids for end in endings]
+
+
+@pytest.mark.parametrize("seller", providers, ids=lambda seller: seller.id)
+def test_an_id_means_what_the_package_takes_it_for(seller: data.Provider) -> None:
+    known = prices.price_data()
+    [vendor] = [vendor for vendor in known.vendors if vendor.id == seller.id]
+    for model_id in some_ids(seller):
+        own = seller.find_model(model_id)
+        any_ = seller.find_model(model_id, all_providers=providers)
+        found = vendor.find(model_id)
+        assert (found and found.id) == (own and own.id), model_id
+        found = found or known.find_resold(vendor, model_id)
+        assert (found and found.id) == (any_ and any_.id), model_id
+
+
+def test_a_rule_of_a_kind_that_is_not_known_yet_means_no_model() -> None:
+    @dataclass
+    class ClauseNot:
+        not_: data.MatchLogic
+
+    strange: Any = data.ClauseOr([ClauseNot(data.ClauseEquals("x"))])  # type: ignore[list-item]  # of a later version
+    known = catalogue(vendor("v", model("m", tokens("1"), strange)))
+    assert known.models("v") == ()
+    assert known.find("v", "m") is None
+
+
+# What a start reads instead of the package
+
+
+def test_the_prices_of_the_installed_version_are_written_down() -> None:
+    assert prices.is_installed(f"genai-prices {genai_prices.__version__}")
+    assert prices.price_data() == installed(), "run .venv/bin/python tools/write_docs.py"
+
+
+def test_another_version_than_the_written_one_is_asked_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "prices.json"
+    old.write_text(prices.render(PriceData("genai-prices 0.1.0", ())), encoding="utf-8")
+    monkeypatch.setattr(prices, "WRITTEN", old)
+    assert prices.price_data() == installed()
+
+
+@pytest.mark.parametrize("source", ["genai-prices 0.1.0", "no-such-package 1.0"])
+def test_what_is_not_installed_is_not_there(source: str) -> None:
+    assert not prices.is_installed(source)
+
+
+def test_neither_the_models_nor_their_prices_import_the_package() -> None:
+    code = (
+        "import sys, signalbox.adapters.models, signalbox.cli.prices as prices\n"
+        "assert len(prices.price_data().vendors) > 20\n"
+        "sys.exit('genai_prices' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,7 +11,7 @@ from genai_prices.data import providers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from signalbox.adapters.catalogue_prices import price_of
+from signalbox.adapters.catalogue_prices import model_data
 from signalbox.types import NanoUSD, Price, PriceTier, Usage
 
 DAY = date(2026, 11, 22)
@@ -54,14 +54,14 @@ def test_a_request_costs_what_the_package_says(
             output_tokens=completion,
         )
     )["total_price"]
-    cost = price_of(model, DAY, "test").cost(usage)
+    cost = model_data(model).price(DAY, "test").cost(usage)
     assert cost is not None
     assert abs(Decimal(cost) - expected * 1_000_000_000) <= Decimal("0.5")
 
 
 def test_a_service_tier_has_its_own_price() -> None:
     [model] = [m for p in providers if p.id == "openai" for m in p.models if m.id == "gpt-5-mini"]
-    price = price_of(model, DAY, "test")
+    price = model_data(model).price(DAY, "test")
     for tier in ("flex", "priority"):
         usage = Usage(prompt=1000, completion=100, service_tier=tier)
         resolved = model.get_prices(

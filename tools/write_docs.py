@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from signalbox.adapters import openai_parameters_page
+from signalbox.adapters.catalogue_prices import installed
+from signalbox.cli import prices
 from signalbox.machines import decision_table
 from signalbox.machines.diagram import MACHINES, render, states_page
 from signalbox.persistence.migrations import newest
@@ -32,6 +34,7 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     for name in MACHINES:
         yield f"docs/diagrams/{name}.svg", render(name, "svg")
     yield "signalbox/persistence/migrations/newest.sql", newest.render()
+    yield "signalbox/cli/prices.json", prices.render(installed())
     readme = root / "README.md"
     if readme.exists():
         yield "README.md", with_diagram(readme.read_text(encoding="utf-8"))

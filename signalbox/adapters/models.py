@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 from msgspec.structs import replace
@@ -69,7 +70,6 @@ class ModelTable:
         self._discovered: dict[str, Mapping[str, DiscoveredModel]] = {}
         """By provider and id."""
         self._check_references()
-        self._catalogued = {entry.id: entry for entry in self._catalogue_entries()}
         self._declared_entries = {entry.id: entry for entry in self._declared_names()}
         self._listed: dict[str, dict[str, ModelEntry]] = {}
         """What `_discovered` comes to, by provider."""
@@ -86,6 +86,11 @@ class ModelTable:
             self._letter_pairs.clear()
             entries = (self._listed_entry(provider, model_id) for model_id in listed)
             self._listed[provider] = {entry.id: entry for entry in entries}
+
+    @cached_property
+    def _catalogued(self) -> dict[str, ModelEntry]:
+        """Made when models are first listed, which takes 20 ms."""
+        return {entry.id: entry for entry in self._catalogue_entries()}
 
     @property
     def _entries(self) -> Mapping[str, ModelEntry]:

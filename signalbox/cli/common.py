@@ -15,6 +15,7 @@ import click
 
 from signalbox.adapters.catalogue import Catalogue
 from signalbox.adapters.models import ModelTable
+from signalbox.cli.prices import price_data
 from signalbox.config import ConfigError, Settings, load_settings, read_environ
 from signalbox.errors import StoreUnavailable
 from signalbox.ids import Uuid7Generator
@@ -69,7 +70,8 @@ def read_settings(config: Path | None) -> Settings:
 
 def load_models(settings: Settings) -> ModelTable:
     """The models of the configuration with today's prices. Raises `ConfigError`."""
-    return ModelTable(settings, Catalogue.load(datetime.now(UTC).date()))  # noqa: TID251 (edge)
+    today = datetime.now(UTC).date()  # noqa: TID251 (edge)
+    return ModelTable(settings, Catalogue(price_data(), today))
 
 
 def database_file(settings: Settings, data_dir: Path) -> Path:
