@@ -47,9 +47,7 @@ _CODINGS = re.compile(rb"%b+(?:[ \t]*,[ \t]*%b+)*" % (_TOKEN, _TOKEN))
 
 _SLASH: Final = ord("/")
 _VERSIONS: Final = {b"1.1": "1.1", b"1.0": "1.0"}
-_LOOKED_AT: Final = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
-)
+_ONCE: Final = (b"host", b"content-length", b"transfer-encoding")
 _NO_OPTIONS: Final = frozenset[bytes]()
 _KEEP_ALIVE: Final = frozenset({b"keep-alive", b"Keep-Alive"})
 _KEEP_ALIVE_OPTIONS: Final = frozenset({b"keep-alive"})
@@ -288,35 +286,14 @@ class Http1Protocol:
         return fields
 
     def _read_fields(self, request: Request) -> Literal["websocket", "h2"] | None:
-        host: bytes | None = None
-        length: bytes | None = None
-        coding: bytes | None = None
-        expect = upgrade = b""
-        connection: list[bytes] = []
-        for name, value in request.headers:
-            if name not in _LOOKED_AT:
-                continue
-            if name == b"host":
-                if host is not None:
-                    raise Violation(400, "There is more than one Host field.")
-                host = value
-            elif name == b"content-length":
-                if length is not None:
-                    raise Violation(400, "There is more than one Content-Length field.")
-                length = value
-            elif name == b"transfer-encoding":
-                if coding is not None:
-                    raise Violation(400, "There is more than one Transfer-Encoding field.")
-                coding = value
-            elif name == b"connection":
-                connection.append(value)
-            elif name == b"expect":
-                expect = value
-            else:
-                upgrade = value
-        self._check_host(request, host)
-        self._frame_body(request, length, coding)
-        options = _options(connection)
+        fields = dict(request.headers)
+        if len(fields) != len(request.headers):
+            _check_repeated(request.headers, fields)
+        get = fields.get
+        self._check_host(request, get(b"host"))
+        self._frame_body(request, get(b"content-length"), get(b"transfer-encoding"))
+        connection, expect, upgrade = get(b"connection"), get(b"expect"), get(b"upgrade")
+        options = _NO_OPTIONS if connection is None else _options(connection)
         request.keep_alive = b"close" not in options and (
             request.http_version == "1.1" or b"keep-alive" in options
         )
@@ -384,12 +361,19 @@ class Http1Protocol:
         return piece
 
 
-def _options(connection: list[bytes]) -> frozenset[bytes]:
-    if not connection:
-        return _NO_OPTIONS
-    if len(connection) == 1 and connection[0] in _KEEP_ALIVE:
+def _check_repeated(headers: HeaderFields, fields: dict[bytes, bytes]) -> None:
+    """Of a field that comes twice, `fields` has the last one, but for `connection` all."""
+    for name in _ONCE:
+        if sum(name == other for other, _ in headers) > 1:
+            raise Violation(400, f"There is more than one {name.decode().title()} field.")
+    if b"connection" in fields:
+        fields[b"connection"] = b",".join(it for name, it in headers if name == b"connection")
+
+
+def _options(connection: bytes) -> frozenset[bytes]:
+    if connection in _KEEP_ALIVE:
         return _KEEP_ALIVE_OPTIONS
-    return frozenset(it.strip().lower() for it in b",".join(connection).split(b","))
+    return frozenset(it.strip().lower() for it in connection.split(b","))
 
 
 def _handed_over(request: Request, upgrade: bytes) -> Literal["websocket", "h2"] | None:
