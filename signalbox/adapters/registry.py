@@ -1,5 +1,8 @@
 """Which adapter speaks to a provider: by the `api` that its configuration names, by the door that
 the request came through, and by the model.
+
+A family imports its adapters when a provider of it is configured: most gateways have one or two,
+and all others would make a tenth of what a start imports.
 """
 
 from __future__ import annotations
@@ -8,26 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from signalbox.adapters.anthropic import AnthropicAdapter
-from signalbox.adapters.anthropic_count import AnthropicCountAdapter
-from signalbox.adapters.azure import AzureAdapter
-from signalbox.adapters.cohere import CohereAdapter
-from signalbox.adapters.cohere_embeddings import CohereEmbeddingsAdapter
 from signalbox.adapters.completions import CompletionsAdapter
 from signalbox.adapters.completions_providers import completions_endpoint, serves, serves_only
-from signalbox.adapters.converse import ConverseAdapter
 from signalbox.adapters.doors import door_of
 from signalbox.adapters.embeddings import EmbeddingsAdapter
 from signalbox.adapters.embeddings_differences import has_embeddings
-from signalbox.adapters.gemini import GeminiAdapter
-from signalbox.adapters.gemini_count import GeminiCountAdapter
-from signalbox.adapters.gemini_embeddings import GeminiEmbeddingsAdapter
 from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import Adapter
 from signalbox.adapters.responses import ResponsesAdapter
 from signalbox.adapters.responses_providers import answers_only_there, serves_responses
 from signalbox.adapters.translated import TranslatedAdapter
-from signalbox.adapters.vertex import VertexClaude, VertexGemini, is_claude
 from signalbox.config import ProviderSettings
 from signalbox.types import Dialect
 
@@ -73,6 +66,8 @@ def _by_model(provider: ProviderSettings, chat: Adapter, responses: Adapter) -> 
 
 
 def _azure(provider: ProviderSettings) -> Spoken:
+    from signalbox.adapters.azure import AzureAdapter  # noqa: PLC0415 - see above
+
     chat, responses = (
         AzureAdapter(inner, provider.api_version)
         for inner in (
@@ -107,11 +102,18 @@ def _with_others(
 
 
 def _anthropic(provider: ProviderSettings) -> Spoken:
+    from signalbox.adapters.anthropic import AnthropicAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.anthropic_count import AnthropicCountAdapter  # noqa: PLC0415 - see above
+
     adapters = (AnthropicAdapter(provider.name), AnthropicCountAdapter(provider.name))
     return lambda model: adapters
 
 
 def _gemini(provider: ProviderSettings) -> Spoken:
+    from signalbox.adapters.gemini import GeminiAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.gemini_count import GeminiCountAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.gemini_embeddings import GeminiEmbeddingsAdapter  # noqa: PLC0415 - see above
+
     adapters = (
         GeminiAdapter(provider.name),
         GeminiCountAdapter(provider.name),
@@ -121,17 +123,28 @@ def _gemini(provider: ProviderSettings) -> Spoken:
 
 
 def _bedrock(provider: ProviderSettings) -> Spoken:
+    from signalbox.adapters.converse import ConverseAdapter  # noqa: PLC0415 - see above
+
     adapters = (ConverseAdapter(provider.name),)
     return lambda model: adapters
 
 
 def _cohere(provider: ProviderSettings) -> Spoken:
+    from signalbox.adapters.cohere import CohereAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.cohere_embeddings import CohereEmbeddingsAdapter  # noqa: PLC0415 - see above
+
     adapters = (CohereAdapter(provider.name), CohereEmbeddingsAdapter(provider.name))
     return lambda model: adapters
 
 
 def _vertex(provider: ProviderSettings) -> Spoken:
     """Google's models and Anthropic's, told apart by their names."""
+    from signalbox.adapters.anthropic import AnthropicAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.anthropic_count import AnthropicCountAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.gemini import GeminiAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.gemini_count import GeminiCountAdapter  # noqa: PLC0415 - see above
+    from signalbox.adapters.vertex import VertexClaude, VertexGemini, is_claude  # noqa: PLC0415 - see above
+
     name, project, location = provider.name, provider.project, provider.location
     googles: tuple[Adapter, ...] = tuple(
         VertexGemini(inner, project, location)
