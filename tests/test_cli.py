@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from signalbox import __version__
 from signalbox.cli import main
+from signalbox.cli.main import COMMANDS
 from signalbox.machines.diagram import FORMATS, MACHINES, render
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.trace_rows import event_row
@@ -77,18 +78,14 @@ def test_the_package_runs_as_a_module_and_tells_its_version() -> None:
 
 def test_the_help_names_every_command(cli: Cli) -> None:
     told = cli("--help").output
-    for command in (
-        "serve",
-        "check",
-        "explain",
-        "keys",
-        "admin-token",
-        "trace",
-        "replay",
-        "diagram",
-        "simulate",
-    ):
+    for command in COMMANDS:
         assert f"\n  {command} " in told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_says_of_a_command_what_the_command_says(cli: Cli, name: str) -> None:
+    known = " ".join(cli(name, "--help").output.replace("(- for standard input) ", "").split())
+    assert COMMANDS[name].removesuffix(".") in known
 
 
 @pytest.mark.parametrize(
