@@ -109,8 +109,8 @@ async def run_gateway(
     `SupervisorGaveUp`, `ConfigError`, in a group where more than one thing went wrong.
 
     `leave` ends the process, with what took it down where something did. It is called after the
-    same orderly stop, in place of a return, where a client that never reads holds the server up: no
-    cancellation reaches hypercorn's sends, and they have no deadline.
+    same orderly stop, in place of a return, where something still holds the server up after the
+    drain: the last resort.
     """
     gateway = build(settings, models, store, data_dir, admin_token)
     await gateway.key_ring.load()
@@ -171,8 +171,14 @@ class _Lifetime:
             await stop()
             self._gateway.draining.set()
 
+        settings = self._settings
         server = ServerSettings(
-            self._settings.host, self._settings.port, self._settings.drain_seconds
+            settings.host,
+            settings.port,
+            settings.drain_seconds,
+            settings.send_timeout,
+            None if settings.certfile is None else Path(settings.certfile),
+            None if settings.keyfile is None else Path(settings.keyfile),
         )
         async with trio.open_nursery() as nursery:
             port = await nursery.start(

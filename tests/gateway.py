@@ -192,7 +192,7 @@ def start_gateway(
 
     def look() -> re.Match[str] | None:
         assert process.poll() is None, f"the gateway did not start: {log.read_text()}"
-        return re.search(r"listens on (http://\S+)\n", log.read_text())
+        return re.search(r"listens on (https?://\S+)\n", log.read_text())
 
     try:
         listening = eventually(look, lambda found: found, START_SECONDS)

@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.simulator import Step
@@ -263,6 +265,33 @@ def test_a_client_that_never_reads_does_not_hold_up_the_stop(
     assert trace.state == "failed"
     assert charge is not None
     assert charge.amount
+
+
+def test_a_client_that_takes_nothing_for_the_configured_time_is_cut_off(
+    provider: Provider,
+) -> None:
+    config = config_for(provider, more="[server]\nsend_timeout = 0.5\n")
+    with gateway(config) as running, client_that_never_reads(running, provider):
+        trace_id = running.admin("/traces").json()["under_way"][0]["trace_id"]
+        assert running.trace(trace_id)["state"] == "failed"
+
+
+def test_a_configured_certificate_is_what_the_port_speaks(
+    provider: Provider, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    for number, part in enumerate(certificate.cert_chain_pems):
+        part.write_to_path(tmp_path / "cert.pem", append=number > 0)
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    tls = f'[server]\ncertfile = "{tmp_path}/cert.pem"\nkeyfile = "{tmp_path}/key.pem"\n'
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with gateway(config_for(provider, more=tls)) as running:
+        assert running.url.startswith("https://")
+        assert httpx.get(f"{running.url}/healthz", verify=trusting).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{running.url.replace('https', 'http')}/healthz", verify=NO_TLS)
 
 
 def test_a_second_signal_ends_it_at_once(provider: Provider) -> None:

@@ -56,7 +56,8 @@ class Banner(msgspec.Struct, frozen=True):
         host = self.settings.server.host
         if host in ("0.0.0.0", "::"):
             host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "http" if self.settings.server.certfile is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def _providers(self) -> list[str]:
         usable = [p for p in self.settings.providers.values() if p.usable]
