@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from signalbox.adapters.chat import (
     ChatRequest,
@@ -69,7 +69,11 @@ _OTHERWISE = {
 # There and back
 
 
+_TWICE = {"type": "reasoning.text", "text": "a"}
+
+
 @settings(max_examples=150)
+@example({"model": "m", "messages": [{"role": "assistant", "reasoning_details": [_TWICE, _TWICE]}]})
 @given(BODIES)
 def test_what_is_written_is_read_as_the_same(body: dict[str, Any]) -> None:
     form = read_chat_request(body)

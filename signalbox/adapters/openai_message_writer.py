@@ -6,7 +6,7 @@ become text, texts of instructions and of the assistant become one. In a convers
 completions everything is written as it was read.
 
 Reasoning is written as `reasoning_content`, and as `reasoning_details` besides where a block has
-more than text (signature, encryption, id, whose it is) or is a summary.
+more than text (signature, encryption, id, whose it is) or is a summary, or where there are several.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _thoughts(parts: Iterable[Part]) -> dict[str, Any]:
     text = "".join(block.text for block in blocks)
     if text:
         written["reasoning_content"] = text
-    if any(map(says_more_than_text, blocks)):
+    if len(blocks) > 1 or any(map(says_more_than_text, blocks)):
         written["reasoning_details"] = reasoning_details(blocks)
     return written
 
