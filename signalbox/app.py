@@ -330,6 +330,7 @@ def _declared(key: GatewayKeySettings) -> GatewayKey:
         digest=key_digest(key.secret.reveal()),
         limits=KeyLimits(key.id, key.rpm, key.tpm, key.concurrency),
         models=key.models,
+        account=key.id,
     )
 
 

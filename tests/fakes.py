@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar, TypeVarTuple, Unpack
 
@@ -11,8 +11,17 @@ from msgspec.structs import replace
 
 from signalbox.actors.supervisor import Supervisor
 from signalbox.errors import StoreUnavailable
+from signalbox.persistence.record_store import (
+    Change,
+    Delete,
+    Insert,
+    RecordExists,
+    RecordMissing,
+)
+from signalbox.persistence.record_tables import MANAGED
+from signalbox.persistence.records import AuditRecord, Managed
 from signalbox.persistence.rows import charge_row, state_row
-from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
+from signalbox.persistence.stores import Charge, M, StateRecord, TraceRecord
 from signalbox.persistence.trace_rows import event_row, payload_row, read_trace, trace_row
 from signalbox.types import NanoUSD
 
@@ -73,7 +82,8 @@ class MemoryStore:
         self.traces: dict[str, TraceRecord] = {}
         self.state: dict[bytes, StateRecord] = {}
         """By digest."""
-        self._keys: dict[str, GatewayKeyRecord] = {}
+        self._managed: dict[tuple[object, ...], Managed] = {}
+        self.audits: list[AuditRecord] = []
         self._mark = 0
 
     def append_charges(self, charges: Sequence[Charge]) -> None:
@@ -152,27 +162,45 @@ class MemoryStore:
             del self.state[digest]
         return len(expired[:limit])
 
-    def add_key(self, key: GatewayKeyRecord) -> None:
-        self.fault("add_key")
-        for other in self._keys.values():
-            if other.name == key.name or other.digest == key.digest:
-                raise ValueError(f"key {key.name}: its name or digest is taken by {other.name}")
-        self._keys[key.id] = key
+    def records(self, kind: type[M], where: Mapping[str, object] | None = None) -> list[M]:
+        self.fault("records")
+        table = MANAGED[kind]
+        return [
+            each
+            for each in self._managed.values()
+            if isinstance(each, kind)
+            and all(getattr(each, field) == value for field, value in (where or {}).items())
+            and table.values(each)
+        ]
+
+    def record(self, kind: type[M], *key: object) -> M | None:
+        self.fault("record")
+        found = self._managed.get((kind, *key))
+        return found if isinstance(found, kind) else None
+
+    def change(self, changes: Sequence[Change], audit: AuditRecord) -> None:
+        self.fault("change")
+        managed = dict(self._managed)
+        for change in changes:
+            record = change.record
+            table = MANAGED[type(record)]
+            place = (type(record), *table.key_of(record))
+            if isinstance(change, Insert) == (place in managed):
+                raise RecordExists(table.name, table.key) if place in managed else RecordMissing()
+            if isinstance(change, Delete):
+                del managed[place]
+            else:
+                managed[place] = record
+        self._managed = managed
+        self.audits.append(audit)
         self._mark += 1
 
-    def list_keys(self) -> list[GatewayKeyRecord]:
-        self.fault("list_keys")
-        return list(self._keys.values())
-
-    def revoke_key(self, name_or_id: str, at: float) -> GatewayKeyRecord | None:
-        self.fault("revoke_key")
-        for key in self._keys.values():
-            if name_or_id in (key.id, key.name):
-                revoked = replace(key, revoked_at=at)
-                self._keys[key.id] = revoked
-                self._mark += 1
-                return revoked
-        return None
+    def audit(
+        self, *, limit: int, before: str | None = None, where: Mapping[str, object] | None = None
+    ) -> list[AuditRecord]:
+        self.fault("audit")
+        found = [each for each in self.audits[::-1] if before is None or each.id < before]
+        return found[:limit]
 
     def change_mark(self) -> int:
         self.fault("change_mark")

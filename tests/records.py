@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import count
+from typing import Any
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from signalbox.ids import RANDOM_BITS, uuid7
+from signalbox.persistence.auditing import GATEWAY, audit_of
+from signalbox.persistence.record_store import Insert
+from signalbox.persistence.record_tables import (
+    AMOUNT,
+    AUDIT,
+    BYTES,
+    FLAG,
+    INTEGER,
+    JSON,
+    MANAGED,
+    NUMBERS,
+    OBJECT,
+    OPTIONAL_BYTES,
+    OPTIONAL_INTEGER,
+    OPTIONAL_TEXT,
+    OPTIONAL_TIME,
+    TEXT,
+    TEXTS,
+    TIME,
+    Form,
+    RecordTable,
+)
+from signalbox.persistence.records import AuditRecord, GatewayKeyRecord, Managed
 from signalbox.persistence.stores import (
+    AttemptCost,
     Charge,
-    GatewayKeyRecord,
+    ManagedStore,
     StateRecord,
     TraceEvent,
     TracePayload,
@@ -81,6 +107,14 @@ def key(name: str) -> GatewayKeyRecord:
     )
 
 
+def audit(action: str = "create", target: str = "it") -> AuditRecord:
+    return audit_of(GATEWAY, action, "key", target, id=fresh_id(), at=1_700_000_000.0)
+
+
+def insert(store: ManagedStore, *managed: Managed) -> None:
+    store.change([Insert(record) for record in managed], audit())
+
+
 def state(name: str, expires_at: float = 1_700_000_000.0) -> StateRecord:
     digest = sha256(name.encode()).digest()
     kept = b"signed" if "tool" in name else None
@@ -131,6 +165,23 @@ charges = st.builds(
     upstream_cost=_money,
     reason=_text,
     price_source=_text,
+    kind=_text,
+    account=_text,
+    end_user=_optional_text,
+    tags=st.lists(_json_text, max_size=3).map(tuple),
+    is_byok=st.booleans(),
+    attempts=st.lists(
+        st.builds(
+            AttemptCost,
+            attempt=st.integers(0, 12),
+            provider=_json_text,
+            model=_json_text,
+            cost=_money,
+            is_byok=st.booleans(),
+        ),
+        max_size=3,
+    ).map(tuple),
+    note=_optional_text,
 )
 
 _events = st.lists(
@@ -185,17 +236,38 @@ traces = st.builds(
     payloads=_payloads,
 )
 
-keys = st.builds(
-    GatewayKeyRecord,
-    id=_fresh_ids,
-    name=_fresh_ids.map(lambda suffix: f"ключ {suffix}"),
-    digest=st.builds(lambda: _seed.randbytes(32)),
-    prefix=_text,
-    created_at=_seconds,
-    revoked_at=st.none() | _seconds,
-    expires_at=st.none() | _seconds,
-    rpm=_optional_int,
-    tpm=_optional_int,
-    concurrency=_optional_int,
-    models=st.lists(_json_text, max_size=3).map(tuple),
+_texts = st.lists(_json_text, max_size=3).map(tuple)
+_of_a_form: Mapping[Form, st.SearchStrategy[Any]] = {
+    TEXT: _text,
+    OPTIONAL_TEXT: _optional_text,
+    INTEGER: _int64,
+    OPTIONAL_INTEGER: _optional_int,
+    AMOUNT: _int64,
+    TIME: _seconds,
+    OPTIONAL_TIME: st.none() | _seconds,
+    FLAG: st.booleans(),
+    BYTES: st.builds(lambda: _seed.randbytes(32)),
+    OPTIONAL_BYTES: st.none() | st.binary(max_size=40),
+    JSON: _json,
+    TEXTS: _texts,
+    NUMBERS: st.lists(st.floats(0, 2), max_size=3).map(tuple),
+    OBJECT: st.dictionaries(_json_text, _json, max_size=3),
+}
+
+
+def _of_a_table(table: RecordTable[Any]) -> st.SearchStrategy[Any]:
+    """Records of it. What must be unique is new each time."""
+    fields = {field: _of_a_form[form] for field, form in table.fields.items()}
+    for field in {*table.key, *(field for fields in table.unique for field in fields)}:
+        if table.fields[field] is TEXT:
+            fields[field] = _fresh_ids
+    return st.builds(table.record, **fields)
+
+
+_managed = [_of_a_table(table) for table in MANAGED.values()]
+managed: st.SearchStrategy[Managed] = st.one_of(_managed)
+pairs: st.SearchStrategy[tuple[Managed, Managed]] = st.one_of(
+    [st.tuples(kind, kind) for kind in _managed]
 )
+"""Two of one kind."""
+audits: st.SearchStrategy[AuditRecord] = _of_a_table(AUDIT)

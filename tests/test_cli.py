@@ -212,7 +212,7 @@ def test_a_name_is_given_to_one_key_only(cli: Cli) -> None:
     assert cli("keys", "create", "ci").exit_code == 0
     again = cli("keys", "create", "ci")
     assert again.exit_code == 1
-    assert "the same name" in again.stderr
+    assert "there is a key 'ci' already" in again.stderr
     assert again.stdout == ""
 
 

@@ -24,6 +24,8 @@ from signalbox.persistence import rows, trace_rows
 from signalbox.persistence.columns import CorruptRow
 from signalbox.persistence.migrations import HEAD, REVISIONS, newest
 from signalbox.persistence.migrations.upgrade import alembic_config, upgrade
+from signalbox.persistence.record_tables import AUDIT, MANAGED
+from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.sqlite_file import connect, connect_writer
 from signalbox.persistence.stores import TraceEvent, TracePayload
@@ -51,6 +53,7 @@ import sys
 from msgspec.structs import replace
 from pathlib import Path
 from signalbox.ids import uuid7
+from signalbox.persistence.record_store import Insert
 from signalbox.persistence.sqlite import SqliteStore
 from tests import records
 
@@ -58,7 +61,8 @@ print("ready", flush=True)
 input()
 store = SqliteStore.open(Path(sys.argv[1]))
 name = sys.argv[2]
-store.add_key(replace(records.key(name), id=uuid7(1, int.from_bytes(name.encode(), "big"))))
+key = replace(records.key(name), id=uuid7(1, int.from_bytes(name.encode(), "big")))
+store.change([Insert(key)], replace(records.audit(), id=key.id))
 store.close()
 """
 
@@ -136,7 +140,7 @@ def test_processes_that_start_at_once_on_a_new_database_share_it(tmp_path: Path)
         process.stdin.flush()
     assert [process.communicate(timeout=60)[1] for process in processes] == ["", ""]
     with closing(SqliteStore.open(path)) as store:
-        assert {key.name for key in store.list_keys()} == {"one", "two"}
+        assert {key.name for key in store.records(GatewayKeyRecord)} == {"one", "two"}
 
 
 def test_a_new_file_that_another_process_has_locked_is_waited_for(
@@ -199,11 +203,12 @@ def test_the_migrations_build_what_the_tables_say(path: Path) -> None:
 
 def test_the_rows_name_the_columns_of_the_tables() -> None:
     named = {
-        "gateway_keys": rows.KEY_COLUMNS,
+        **{table.name: table.columns for table in (*MANAGED.values(), AUDIT)},
         "traces": trace_rows.TRACE_COLUMNS,
         "trace_events": trace_rows.EVENT_COLUMNS,
         "trace_payloads": trace_rows.PAYLOAD_COLUMNS,
         "ledger": rows.LEDGER_COLUMNS,
+        "usage_hourly": rows.HOURLY_COLUMNS,
         "provider_state": rows.STATE_COLUMNS,
     }
     assert named == {

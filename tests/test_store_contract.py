@@ -1,9 +1,9 @@
-"""What every engine promises. An engine is one line of `ENGINES`."""
+"""What every engine promises of charges, traces and state; `test_record_store.py` has the rest."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from msgspec.structs import replace
 
 from signalbox.errors import StoreUnavailable
 from signalbox.machines.facts import Candidate, Headroom, RouteHealth, RoutesSurveyed
-from signalbox.persistence.sqlite import SqliteStore
+from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.stores import (
     Charge,
-    GatewayKeyRecord,
     Store,
     TraceEvent,
     TracePayload,
@@ -26,10 +25,7 @@ from signalbox.persistence.stores import (
 from signalbox.persistence.trace_values import unplain
 from signalbox.types import NanoUSD, Route, Secret, Usage
 from tests import records
-
-OpenStore = Callable[[Path], Store]
-
-ENGINES: dict[str, OpenStore] = {"sqlite": lambda folder: SqliteStore.open(folder / "contract.db")}
+from tests.engines import ENGINES, OpenStore
 
 # One store serves all examples of a property: the records' ids are new each time.
 on_one_store = settings(
@@ -346,65 +342,6 @@ def test_expired_state_is_deleted_in_bounded_steps(store: Store) -> None:
     assert store.load_state([each.digest for each in (*old, new)]) == [new]
 
 
-# Gateway keys
-
-
-@on_one_store
-@given(records.keys)
-def test_keys_are_read_as_they_were_added(store: Store, key: GatewayKeyRecord) -> None:
-    store.add_key(key)
-    assert key in store.list_keys()
-
-
-def test_keys_are_listed_oldest_first(store: Store) -> None:
-    newer, older = records.key("newer"), replace(records.key("older"), created_at=1.0)
-    store.add_key(newer)
-    store.add_key(older)
-    assert store.list_keys() == [older, newer]
-
-
-def test_a_name_or_a_secret_is_taken_once_also_when_revoked(store: Store) -> None:
-    key = records.key("ci")
-    store.add_key(key)
-    store.revoke_key("ci", at=5.0)
-    with pytest.raises(ValueError, match="'ci' has the same name"):
-        store.add_key(records.key("ci"))
-    with pytest.raises(ValueError, match="'ci' has the same secret"):
-        store.add_key(replace(records.key("other"), digest=key.digest))
-    assert [key.name for key in store.list_keys()] == ["ci"]
-
-
-def test_a_key_is_revoked_by_name_or_id_and_keeps_the_first_time(store: Store) -> None:
-    by_name, by_id = records.key("one"), records.key("two")
-    store.add_key(by_name)
-    store.add_key(by_id)
-    assert store.revoke_key("one", at=5.0) == replace(by_name, revoked_at=5.0)
-    assert store.revoke_key(by_id.id, at=6.0) == replace(by_id, revoked_at=6.0)
-    assert store.revoke_key("one", at=7.0) == replace(by_name, revoked_at=5.0)
-    assert store.revoke_key("three", at=8.0) is None
-
-
-def test_a_name_that_looks_like_an_id_does_not_hide_the_key_of_that_id(store: Store) -> None:
-    wanted = records.key("wanted")
-    store.add_key(records.key(wanted.id))
-    store.add_key(wanted)
-    revoked = store.revoke_key(wanted.id, at=5.0)
-    assert revoked is not None
-    assert revoked.name == "wanted"
-
-
-def test_the_change_mark_tells_others_changes_and_not_ones_own(
-    open_store: OpenStore, tmp_path: Path
-) -> None:
-    with closing(open_store(tmp_path)) as gateway, closing(open_store(tmp_path)) as command_line:
-        before = gateway.change_mark()
-        gateway.add_key(records.key("own"))
-        assert gateway.change_mark() == before
-        command_line.add_key(records.key("other"))
-        assert gateway.change_mark() != before
-        assert [key.name for key in gateway.list_keys()] == ["own", "other"]
-
-
 # The store as a whole
 
 
@@ -413,11 +350,11 @@ def test_what_was_written_is_there_after_reopening(open_store: OpenStore, tmp_pa
     with closing(open_store(tmp_path)) as store:
         store.append_charges([charge])
         store.save_traces([trace])
-        store.add_key(key)
+        records.insert(store, key)
     with closing(open_store(tmp_path)) as store:
         assert store.load_charge(charge.request_id) == charge
         assert store.load_trace(trace.id) == trace
-        assert store.list_keys() == [key]
+        assert store.records(GatewayKeyRecord) == [key]
 
 
 def test_a_closed_store_is_unavailable(open_store: OpenStore, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from signalbox.actors.rate_limiter import KeyLimits
 from signalbox.actors.supervisor import ChildSpec, Supervisor
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence.gateway_keys import covers
-from signalbox.persistence.stores import GatewayKeyRecord, GatewayKeyStore
+from signalbox.persistence.records import GatewayKeyRecord
+from signalbox.persistence.stores import ManagedStore
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,16 @@ class GatewayKey(msgspec.Struct, frozen=True):
     models: tuple[str, ...] = ()
     expires_at: float | None = None
     """Unix time in seconds."""
+    account: str = ""
+    """Who pays for its requests: its owner, else the key itself."""
+    providers: tuple[str, ...] = ()
+    """Providers that may serve it; empty: all."""
+    tags: tuple[str, ...] = ()
+    """Put on each of its requests."""
+    preset: str | None = None
+    """What its requests have where they name none."""
+    byok_fallback: bool = False
+    """Whether the gateway's keys stand in for a caller's own key that fails."""
 
     def allows(self, model: str) -> bool:
         return covers(self.models, model)
@@ -47,7 +58,7 @@ class KeyRing:
     def __init__(
         self,
         supervisor: Supervisor,
-        store: GatewayKeyStore,
+        store: ManagedStore,
         workers: Workers,
         declared: Sequence[GatewayKey],
         now: Callable[[], float],
@@ -56,6 +67,8 @@ class KeyRing:
         self._workers = workers
         self._declared = {key.digest: key for key in declared}
         self._created: dict[bytes, GatewayKey] = {}
+        self._previous: dict[bytes, tuple[GatewayKey, float]] = {}
+        """What rotated keys were before, and until when that is good."""
         self._now = now
         self._mark: int | None = None
         self._mailbox: Mailbox[None, None] = supervisor.add(
@@ -71,8 +84,11 @@ class KeyRing:
         return len(self._declared) + len(self._created)
 
     def find(self, digest: bytes) -> GatewayKey | None:
-        """The key with this SHA-256; None where there is none, or it has expired."""
+        """The key with this SHA-256; None where there is none, or it has expired or is disabled."""
         key = self._declared.get(digest) or self._created.get(digest)
+        if key is None and digest in self._previous:
+            rotated, until = self._previous[digest]
+            key = rotated if until > self._now() else None
         if key is None or (key.expires_at is not None and key.expires_at <= self._now()):
             return None
         return key
@@ -81,8 +97,14 @@ class KeyRing:
         """Reads the database's keys. Raises `StoreUnavailable`."""
         # The mark is read first: what changes between the two reads is then read again.
         mark = await self._workers.run(self._store.change_mark)
-        records = await self._workers.run(self._store.list_keys)
-        self._created = {r.digest: _usable(r) for r in records if r.revoked_at is None}
+        records = await self._workers.run(self._store.records, GatewayKeyRecord)
+        good = [record for record in records if record.enabled and record.revoked_at is None]
+        self._created = {record.digest: _usable(record) for record in good}
+        self._previous = {
+            record.previous_digest: (_usable(record), record.previous_until)
+            for record in good
+            if record.previous_digest is not None and record.previous_until is not None
+        }
         self._mark = mark
 
     async def _run(self, mailbox: Mailbox[None, None]) -> None:
@@ -105,4 +127,9 @@ def _usable(record: GatewayKeyRecord) -> GatewayKey:
         limits=KeyLimits(record.id, record.rpm, record.tpm, record.concurrency),
         models=record.models,
         expires_at=record.expires_at,
+        account=record.account,
+        providers=record.providers,
+        tags=record.tags,
+        preset=record.preset,
+        byok_fallback=record.byok_fallback,
     )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from signalbox.cli.common import (
     database_file,
@@ -18,8 +19,10 @@ from signalbox.cli.common import (
     unix_now,
 )
 from signalbox.cli.table import table
-from signalbox.persistence.gateway_keys import new_gateway_key
-from signalbox.persistence.stores import GatewayKeyRecord
+from signalbox.persistence.auditing import COMMAND_LINE, audit_of
+from signalbox.persistence.gateway_keys import find_key, new_gateway_key
+from signalbox.persistence.record_store import Insert, RecordExists, Update
+from signalbox.persistence.records import AuditRecord, GatewayKeyRecord
 
 SECONDS_PER_DAY = 86_400
 
@@ -66,7 +69,9 @@ def create(
     )
     with opened_store(read_settings(config), data_dir) as store:
         try:
-            store.add_key(record)
+            store.change([Insert(record)], _audit("create", after=record))
+        except RecordExists:
+            fail(f"there is a key {name!r} already, and a revoked key keeps its name")
         except ValueError as error:
             fail(str(error))
     click.echo(secret.reveal())
@@ -81,7 +86,7 @@ def list_keys(config: Path | None, data_dir: Path) -> None:
     records: list[GatewayKeyRecord] = []
     if database_file(settings, data_dir).exists():
         with existing_store(settings, data_dir) as store:
-            records = store.list_keys()
+            records = store.records(GatewayKeyRecord)
     rows: list[tuple[str, ...]] = [
         (key.name, "declared", "", _limits(key.rpm, key.tpm, key.concurrency), _models(key.models))
         for key in settings.keys
@@ -99,10 +104,30 @@ def list_keys(config: Path | None, data_dir: Path) -> None:
 def revoke(name_or_id: str, config: Path | None, data_dir: Path) -> None:
     """Ends a key for good."""
     with existing_store(read_settings(config), data_dir) as store:
-        record = store.revoke_key(name_or_id, unix_now())
-    if record is None:
-        fail(f"there is no key of the name or id {name_or_id!r}; `signalbox keys list` shows all")
+        record = find_key(store.records(GatewayKeyRecord), name_or_id)
+        if record is None:
+            fail(
+                f"there is no key of the name or id {name_or_id!r}; `signalbox keys list` shows all"
+            )
+        if record.revoked_at is None:
+            revoked = replace(record, revoked_at=unix_now())
+            store.change([Update(revoked)], _audit("revoke", before=record, after=revoked))
     click.echo(f"{record.name} ({record.prefix}…) is revoked.")
+
+
+def _audit(
+    action: str, *, after: GatewayKeyRecord, before: GatewayKeyRecord | None = None
+) -> AuditRecord:
+    return audit_of(
+        COMMAND_LINE,
+        action,
+        "key",
+        after.id,
+        id=new_id(),
+        at=unix_now(),
+        before=before,
+        after=after,
+    )
 
 
 def _state(record: GatewayKeyRecord, now: float) -> str:

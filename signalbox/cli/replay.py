@@ -33,6 +33,7 @@ from signalbox.machines.replay import (
     Ending,
     compare,
 )
+from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.stores import Store, TraceRecord
 from signalbox.persistence.trace_values import UnreadableTrace, plain, read_recorded
 
@@ -83,7 +84,7 @@ def replay(
 
 def _models_of_key(key_id: str, settings: Settings, store: Store) -> tuple[str, ...]:
     """What the gateway key may call today; of one that is gone nothing is known: everything."""
-    created = {key.id: key.models for key in store.list_keys()}
+    created = {key.id: key.models for key in store.records(GatewayKeyRecord)}
     declared = {key.id: key.models for key in settings.keys}
     return {**created, **declared}.get(key_id, ())
 

@@ -39,6 +39,7 @@ from signalbox.cli.common import (
 from signalbox.config import ConfigError, Settings, add_demo
 from signalbox.errors import StoreUnavailable
 from signalbox.http.server import CannotListen, PortTaken
+from signalbox.persistence.auditing import GATEWAY, audit_of
 from signalbox.persistence.gateway_keys import (
     BadTokenFile,
     admin_token,
@@ -47,6 +48,8 @@ from signalbox.persistence.gateway_keys import (
     read_token,
     write_token,
 )
+from signalbox.persistence.record_store import Insert
+from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.stores import Store
 from signalbox.types import Secret
 
@@ -222,12 +225,15 @@ def _first_key(
 ) -> tuple[Secret | None, Path | None]:
     """A key that is made where there is none at all, and the file of one that still works."""
     path = data_dir / GATEWAY_KEY_FILE
-    records = store.list_keys()
+    records = store.records(GatewayKeyRecord)
     if not settings.keys and not records:
         make_private(data_dir)
         secret, record = new_gateway_key(FIRST_KEY_NAME, key_id=new_id(), created_at=unix_now())
         write_token(path, secret)
-        store.add_key(record)
+        audit = audit_of(
+            GATEWAY, "create", "key", record.id, id=new_id(), at=unix_now(), after=record
+        )
+        store.change([Insert(record)], audit)
         return secret, path
     kept = read_token(path)
     working = {record.digest for record in records if record.revoked_at is None}

@@ -117,7 +117,7 @@ class Row:
         return None if self._values[column] is None else self.seconds(column)
 
     def json_object(self, column: str) -> dict[str, object]:
-        value = self._json(column)
+        value = self.json(column)
         if not isinstance(value, dict):
             raise self.corrupt(column, "a JSON object")
         return value
@@ -131,12 +131,20 @@ class Row:
         return texts
 
     def json_texts(self, column: str) -> tuple[str, ...]:
-        value = self._json(column)
+        value = self.json(column)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.corrupt(column, "a JSON array of strings")
         return tuple(value)
 
-    def _json(self, column: str) -> object:
+    def json_numbers(self, column: str) -> tuple[float, ...]:
+        value = self.json(column)
+        if not isinstance(value, list) or not all(
+            isinstance(item, int | float) and not isinstance(item, bool) for item in value
+        ):
+            raise self.corrupt(column, "a JSON array of numbers")
+        return tuple(value)
+
+    def json(self, column: str) -> object:
         try:
             value: object = json.loads(self.text(column))
         except (ValueError, RecursionError):

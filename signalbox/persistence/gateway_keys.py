@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from signalbox.errors import SignalboxError
-from signalbox.persistence.stores import GatewayKeyRecord
+from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.types import Secret
 
 PREFIX = "gateway-sk-"
@@ -57,6 +57,12 @@ def new_gateway_key(
         models=models,
     )
     return Secret(text), record
+
+
+def find_key(records: Iterable[GatewayKeyRecord], name_or_id: str) -> GatewayKeyRecord | None:
+    """The key of this name or id. An id wins over a name that looks like it."""
+    known = {record.name: record for record in records}
+    return {**known, **{record.id: record for record in known.values()}}.get(name_or_id)
 
 
 def covers(models: Sequence[str], model: str) -> bool:

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+from msgspec.structs import astuple
+
 from signalbox.persistence.columns import (
     Row,
     is_storable,
     microseconds,
-    optional_microseconds,
     storable_int,
     storable_json,
+    storable_optional_text,
     storable_text,
 )
-from signalbox.persistence.stores import (
-    Charge,
-    GatewayKeyRecord,
-    StateRecord,
-)
+from signalbox.persistence.stores import AttemptCost, Charge, StateRecord
 from signalbox.types import NanoUSD, Usage
 
 USAGE_COLUMNS = (
@@ -53,19 +52,35 @@ LEDGER_COLUMNS = (
     "upstream_cost_nano_usd",
     "reason",
     "price_source",
+    "kind",
+    "account",
+    "end_user",
+    "tags",
+    "is_byok",
+    "attempts",
+    "note",
 )
-KEY_COLUMNS = (
-    "id",
-    "name",
-    "digest",
-    "prefix",
-    "created_at_us",
-    "revoked_at_us",
-    "expires_at_us",
-    "rpm",
-    "tpm",
-    "concurrency",
-    "models",
+HOURLY_KEY = (
+    "hour_us",
+    "key_id",
+    "account",
+    "model",
+    "provider",
+    "route_model",
+    "end_user",
+    "tags",
+)
+HOURLY_COLUMNS = (
+    *HOURLY_KEY,
+    "requests",
+    "byok_requests",
+    "unknown_amounts",
+    "input_tokens",
+    "output_tokens",
+    "cached_read_tokens",
+    "reasoning_tokens",
+    "amount_nano_usd",
+    "upstream_cost_nano_usd",
 )
 STATE_COLUMNS = ("digest", "route_id", "key_mark", "expires_at_us", "state")
 
@@ -82,7 +97,8 @@ def charge_row(charge: Charge) -> Values:
         numbers = at_us | (amount or 0) | (upstream_cost or 0) | usage_numbers(usage)
         texts = (
             f"{charge.key_id}{charge.model}{charge.provider}{charge.route_model}"
-            f"{usage.service_tier}{charge.reason}{charge.price_source}"
+            f"{usage.service_tier}{charge.reason}{charge.price_source}{charge.kind}"
+            f"{charge.account}{charge.end_user}{charge.note}"
         )
         if 0 <= numbers < 1 << 63 and is_storable(texts):
             return (
@@ -98,6 +114,13 @@ def charge_row(charge: Charge) -> Values:
                 upstream_cost,
                 charge.reason,
                 charge.price_source,
+                charge.kind,
+                charge.account,
+                charge.end_user,
+                storable_json(charge.tags, "tags") if charge.tags else "[]",
+                charge.is_byok,
+                attempts_json(charge.attempts),
+                charge.note,
             )
     except (TypeError, ValueError, OverflowError):
         pass
@@ -119,6 +142,13 @@ def _checked_charge_row(charge: Charge) -> Values:
             storable_int(charge.upstream_cost, "upstream_cost"),
             storable_text(charge.reason),
             storable_text(charge.price_source),
+            storable_text(charge.kind),
+            storable_text(charge.account),
+            storable_optional_text(charge.end_user),
+            storable_json(charge.tags, "tags"),
+            charge.is_byok,
+            attempts_json(charge.attempts),
+            storable_optional_text(charge.note),
         )
     except ValueError as error:
         raise ValueError(f"the charge of request {charge.request_id}: {error}") from None
@@ -139,43 +169,29 @@ def read_charge(values: Sequence[object]) -> Charge:
         upstream_cost=read_money(row, "upstream_cost_nano_usd"),
         reason=row.text("reason"),
         price_source=row.text("price_source"),
+        kind=row.text("kind"),
+        account=row.text("account"),
+        end_user=row.optional_text("end_user"),
+        tags=row.json_texts("tags"),
+        is_byok=row.flag("is_byok"),
+        attempts=_read_attempts(row),
+        note=row.optional_text("note"),
     )
 
 
-def key_row(key: GatewayKeyRecord) -> Values:
+def attempts_json(attempts: Sequence[AttemptCost]) -> str:
+    """One array an attempt."""
+    return storable_json([astuple(each) for each in attempts], "attempts") if attempts else "[]"
+
+
+def _read_attempts(row: Row) -> tuple[AttemptCost, ...]:
+    text = row.text("attempts")
+    if text == "[]":
+        return ()
     try:
-        return (
-            key.id,
-            storable_text(key.name),
-            key.digest,
-            storable_text(key.prefix),
-            microseconds(key.created_at, "created_at"),
-            optional_microseconds(key.revoked_at, "revoked_at"),
-            optional_microseconds(key.expires_at, "expires_at"),
-            storable_int(key.rpm, "rpm"),
-            storable_int(key.tpm, "tpm"),
-            storable_int(key.concurrency, "concurrency"),
-            storable_json(key.models, "models"),
-        )
-    except ValueError as error:
-        raise ValueError(f"the key {key.name!r}: {error}") from None
-
-
-def read_key(values: Sequence[object]) -> GatewayKeyRecord:
-    row = Row("gateway_keys", ("id",), KEY_COLUMNS, values)
-    return GatewayKeyRecord(
-        id=row.text("id"),
-        name=row.text("name"),
-        digest=row.blob("digest"),
-        prefix=row.text("prefix"),
-        created_at=row.seconds("created_at_us"),
-        revoked_at=row.optional_seconds("revoked_at_us"),
-        expires_at=row.optional_seconds("expires_at_us"),
-        rpm=row.optional_integer("rpm"),
-        tpm=row.optional_integer("tpm"),
-        concurrency=row.optional_integer("concurrency"),
-        models=row.json_texts("models"),
-    )
+        return msgspec.json.decode(text, type=tuple[AttemptCost, ...])
+    except msgspec.DecodeError:
+        raise row.corrupt("attempts", "a JSON array of attempts' costs") from None
 
 
 def state_row(record: StateRecord) -> Values:

@@ -9,22 +9,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence.columns import microseconds, storable_text
+from signalbox.persistence.record_store import RecordStore
 from signalbox.persistence.rows import (
-    KEY_COLUMNS,
     LEDGER_COLUMNS,
     STATE_COLUMNS,
     Values,
     charge_row,
-    key_row,
     read_charge,
-    read_key,
     read_state,
     state_row,
 )
@@ -36,7 +34,7 @@ from signalbox.persistence.sqlite_file import (
     saying,
 )
 from signalbox.persistence.sqlite_inserts import Insert, is_one_statement
-from signalbox.persistence.stores import Charge, GatewayKeyRecord, StateRecord, TraceRecord
+from signalbox.persistence.stores import Charge, StateRecord, TraceRecord
 from signalbox.persistence.threads import READERS
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
@@ -64,7 +62,6 @@ _INSERT_CHARGES = Insert("ledger", LEDGER_COLUMNS, "ON CONFLICT (request_id) DO 
 _INSERT_TRACES = Insert("traces", TRACE_COLUMNS, "ON CONFLICT (id) DO NOTHING")
 _INSERT_EVENTS = Insert("trace_events", EVENT_COLUMNS)
 _INSERT_PAYLOADS = Insert("trace_payloads", PAYLOAD_COLUMNS)
-_INSERT_KEY = Insert("gateway_keys", KEY_COLUMNS)
 _INSERT_STATE = Insert(
     "provider_state",
     STATE_COLUMNS,
@@ -77,7 +74,6 @@ _SELECT_TRACE = _select(TRACE_COLUMNS, "traces")
 _SELECT_EVENTS = _select(EVENT_COLUMNS, "trace_events") + " WHERE trace_id = ?"
 _SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id = ?"
 _SELECT_STATE = _select(STATE_COLUMNS, "provider_state")
-_SELECT_KEY = _select(KEY_COLUMNS, "gateway_keys")
 _DELETE_OLDEST = """
     DELETE FROM traces WHERE id IN (
         SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?
@@ -90,7 +86,7 @@ _DELETE_EXPIRED_STATE = """
 """
 
 
-class SqliteStore:
+class SqliteStore(RecordStore):
     """The `Store` of one SQLite file. Its methods may be called from any thread."""
 
     def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
@@ -223,45 +219,6 @@ class SqliteStore:
         with self._transaction("delete whose state it was") as writer:
             return writer.execute(_DELETE_EXPIRED_STATE, (expired_at_us, limit)).rowcount
 
-    def add_key(self, key: GatewayKeyRecord) -> None:
-        row = key_row(key)
-        with self._transaction("add a key") as writer:
-            taken = writer.execute(
-                "SELECT name FROM gateway_keys WHERE name = ? OR digest = ?",
-                (storable_text(key.name), key.digest),
-            ).fetchone()
-            if taken is not None:
-                same = "name" if taken[0] == storable_text(key.name) else "secret"
-                raise ValueError(
-                    f"the key {key.name!r} cannot be added: the key {taken[0]!r} has the same "
-                    f"{same}, and a revoked key keeps both"
-                )
-            _INSERT_KEY.run(writer, [row])
-
-    def list_keys(self) -> list[GatewayKeyRecord]:
-        with self._reading("list keys") as reader:
-            found = reader.execute(_SELECT_KEY + " ORDER BY created_at_us, id").fetchall()
-        return [read_key(values) for values in found]
-
-    def revoke_key(self, name_or_id: str, at: float) -> GatewayKeyRecord | None:
-        """A key that is revoked already keeps the time of its first revocation."""
-        wanted = storable_text(name_or_id)
-        at_us = microseconds(at, "at")
-        with self._transaction("revoke a key") as writer:
-            found = writer.execute(
-                # An id wins over a name that looks like it.
-                "SELECT id FROM gateway_keys WHERE id = ? OR name = ? ORDER BY id <> ? LIMIT 1",
-                (wanted, wanted, wanted),
-            ).fetchone()
-            if found is None:
-                return None
-            writer.execute(
-                "UPDATE gateway_keys SET revoked_at_us = ? WHERE id = ? AND revoked_at_us IS NULL",
-                (at_us, *found),
-            )
-            revoked = writer.execute(_SELECT_KEY + " WHERE id = ?", found).fetchone()
-        return read_key(revoked)
-
     def change_mark(self) -> int:
         """SQLite's data version as the writer sees it: its own commits leave it as it is."""
         with self._writer_lock, saying("look for changes", self._path):
@@ -302,6 +259,10 @@ class SqliteStore:
                 # After a failure, also of the commit; some errors have rolled back already.
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
+
+    def _changing(self, operation: str) -> AbstractContextManager[sqlite3.Connection]:
+        # SQLite's data version moves with every commit.
+        return self._transaction(operation)
 
     @contextmanager
     def _reading(self, operation: str) -> Iterator[sqlite3.Connection]:

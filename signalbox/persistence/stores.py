@@ -7,15 +7,31 @@ raises leaves a store as `StoreUnavailable`. Times are Unix seconds, UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from signalbox.persistence.record_store import Change
+from signalbox.persistence.records import AuditRecord, Managed
 from signalbox.types import NanoUSD, Usage
+
+M = TypeVar("M", bound=Managed)
+
+
+class AttemptCost(msgspec.Struct, frozen=True, array_like=True):
+    """What one upstream call of a request cost, whoever paid. A store keeps it as an array."""
+
+    attempt: int
+    provider: str
+    model: str
+    cost: NanoUSD | None
+    """None: the price is unknown."""
+    is_byok: bool = False
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """One row of the ledger: what one request cost. Unique by `request_id`."""
+    """One row of the ledger: what one request cost, or a change of a balance. Unique by
+    `request_id`."""
 
     id: str
     request_id: str
@@ -32,6 +48,16 @@ class Charge(msgspec.Struct, frozen=True):
     reason: str
     """`answered`, `cancelled`, `broken`, `deadline`, or `no_content` (amount 0, insurance)."""
     price_source: str
+    kind: str = "charge"
+    """`charge`; `top_up` or `adjustment` of a prepaid balance, whose amount is what was added."""
+    account: str = ""
+    """Who pays: the key's owner, else the key."""
+    end_user: str | None = None
+    tags: tuple[str, ...] = ()
+    is_byok: bool = False
+    """Whether a key of the caller's own served it."""
+    attempts: tuple[AttemptCost, ...] = ()
+    note: str | None = None
 
 
 class TraceEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -91,23 +117,6 @@ class TraceRecord(msgspec.Struct, frozen=True):
     duration_ms: float = 0.0
     events: tuple[TraceEvent, ...] = ()
     payloads: tuple[TracePayload, ...] = ()
-
-
-class GatewayKeyRecord(msgspec.Struct, frozen=True):
-    """A gateway key at rest: its SHA-256 and a prefix that people recognise it by."""
-
-    id: str
-    name: str
-    digest: bytes
-    prefix: str
-    created_at: float
-    revoked_at: float | None = None
-    expires_at: float | None = None
-    rpm: int | None = None
-    tpm: int | None = None
-    concurrency: int | None = None
-    models: tuple[str, ...] = ()
-    """Model names and wildcards that the key may call; empty: all."""
 
 
 class StateRecord(msgspec.Struct, frozen=True):
@@ -174,23 +183,25 @@ class ProviderStateStore(Protocol):
         ...
 
 
-class GatewayKeyStore(Protocol):
-    def add_key(self, key: GatewayKeyRecord) -> None:
-        """Raises `ValueError` naming the key when the name or digest is taken."""
-        ...
+class ManagedStore(Protocol):
+    """`record_store.py` says what each of these does, raises and promises."""
 
-    def list_keys(self) -> list[GatewayKeyRecord]: ...
+    def records(self, kind: type[M], where: Mapping[str, object] | None = None) -> list[M]: ...
 
-    def revoke_key(self, name_or_id: str, at: float) -> GatewayKeyRecord | None:
-        """The revoked key; None where there is none of that name or id."""
-        ...
+    def record(self, kind: type[M], *key: object) -> M | None: ...
+
+    def change(self, changes: Sequence[Change], audit: AuditRecord) -> None: ...
+
+    def audit(
+        self, *, limit: int, before: str | None = None, where: Mapping[str, object] | None = None
+    ) -> list[AuditRecord]: ...
 
     def change_mark(self) -> int:
         """A number that differs after another process has committed a change."""
         ...
 
 
-class Store(LedgerStore, SpendingStore, TraceStore, ProviderStateStore, GatewayKeyStore, Protocol):
+class Store(LedgerStore, SpendingStore, TraceStore, ProviderStateStore, ManagedStore, Protocol):
     """One engine that keeps all of it."""
 
     def ping(self) -> None:

@@ -22,8 +22,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
+    false,
     text,
+    true,
 )
 
 metadata = MetaData(
@@ -72,6 +75,110 @@ gateway_keys = Table(
     Column("tpm", BigInteger),
     Column("concurrency", BigInteger),
     Column("models", Text, nullable=False),
+    Column("owner", Text),
+    Column("enabled", Boolean, nullable=False, server_default=true()),
+    Column("providers", Text, nullable=False, server_default="[]"),
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("preset", Text),
+    Column("byok_fallback", Boolean, nullable=False, server_default=false()),
+    Column("previous_digest", LargeBinary),
+    Column("previous_until_us", BigInteger),
+    Column("updated_at_us", BigInteger),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("email", Text),
+    Column("role", Text, nullable=False),
+    Column("token_digest", LargeBinary),
+    Column("token_prefix", Text),
+    Column("enabled", Boolean, nullable=False),
+    Column("updated_at_us", BigInteger),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("scope", Text, nullable=False),
+    Column("subject", Text),
+    Column("limit_nano_usd", BigInteger, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("hard", Boolean, nullable=False),
+    Column("alert_at", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("updated_at_us", BigInteger),
+)
+
+presets = Table(
+    "presets",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+config_entries = Table(
+    "config_entries",
+    metadata,
+    Column("section", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger),
+)
+
+provider_keys = Table(
+    "provider_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("enabled", Boolean, nullable=False),
+    Column("updated_at_us", BigInteger),
+)
+
+byok_keys = Table(
+    "byok_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # No foreign key: a key declared in the configuration has no row of its own.
+    Column("key_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    UniqueConstraint("key_id", "provider"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("address", Text),
+    Index(None, "kind", "target", "id"),
 )
 
 _failed = text("state = 'failed'")
@@ -159,4 +266,36 @@ ledger = Table(
     Column("upstream_cost_nano_usd", BigInteger),
     Column("reason", Text, nullable=False),
     Column("price_source", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="charge"),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("end_user", Text),
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("is_byok", Boolean, nullable=False, server_default=false()),
+    Column("attempts", Text, nullable=False, server_default="[]"),
+    Column("note", Text),
+    Index(None, "key_id", "at_us"),
+    Index(None, "account", "at_us"),
+)
+
+# What the ledger comes to, kept in the same transactions. The key is whole: `''` is no end user.
+usage_hourly = Table(
+    "usage_hourly",
+    metadata,
+    Column("hour_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("route_model", Text, primary_key=True),
+    Column("end_user", Text, primary_key=True),
+    Column("tags", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("byok_requests", BigInteger, nullable=False),
+    Column("unknown_amounts", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_read_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("amount_nano_usd", BigInteger, nullable=False),
+    Column("upstream_cost_nano_usd", BigInteger, nullable=False),
 )

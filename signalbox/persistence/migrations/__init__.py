@@ -7,7 +7,7 @@ compare the three name what is still missing.
 
 from __future__ import annotations
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision, oldest first: what a start compares without importing Alembic."""
 
 HEAD = REVISIONS[-1]

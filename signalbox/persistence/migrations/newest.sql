@@ -16,7 +16,7 @@ CREATE TABLE gateway_keys (
     rpm BIGINT,
     tpm BIGINT,
     concurrency BIGINT,
-    models TEXT NOT NULL,
+    models TEXT NOT NULL, owner TEXT, enabled BOOLEAN DEFAULT 1 NOT NULL, providers TEXT DEFAULT '[]' NOT NULL, tags TEXT DEFAULT '[]' NOT NULL, preset TEXT, byok_fallback BOOLEAN DEFAULT 0 NOT NULL, previous_digest BLOB, previous_until_us BIGINT, updated_at_us BIGINT,
     CONSTRAINT pk_gateway_keys PRIMARY KEY (id),
     CONSTRAINT uq_gateway_keys_name UNIQUE (name),
     CONSTRAINT uq_gateway_keys_digest UNIQUE (digest)
@@ -74,7 +74,7 @@ CREATE TABLE ledger (
     amount_nano_usd BIGINT,
     upstream_cost_nano_usd BIGINT,
     reason TEXT NOT NULL,
-    price_source TEXT NOT NULL, cache_write_1h_tokens BIGINT, audio_input_tokens BIGINT, image_input_tokens BIGINT, audio_output_tokens BIGINT, image_output_tokens BIGINT, service_tier TEXT,
+    price_source TEXT NOT NULL, cache_write_1h_tokens BIGINT, audio_input_tokens BIGINT, image_input_tokens BIGINT, audio_output_tokens BIGINT, image_output_tokens BIGINT, service_tier TEXT, kind TEXT DEFAULT 'charge' NOT NULL, account TEXT DEFAULT '' NOT NULL, end_user TEXT, tags TEXT DEFAULT '[]' NOT NULL, is_byok BOOLEAN DEFAULT 0 NOT NULL, attempts TEXT DEFAULT '[]' NOT NULL, note TEXT,
     CONSTRAINT pk_ledger PRIMARY KEY (id),
     CONSTRAINT uq_ledger_request_id UNIQUE (request_id)
 );
@@ -121,4 +121,119 @@ CREATE TABLE trace_payloads (
 
 CREATE INDEX ix_traces_failed ON traces (id) WHERE state = 'failed';
 
-INSERT INTO alembic_version VALUES ('0005');
+CREATE TABLE users (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    email TEXT,
+    role TEXT NOT NULL,
+    token_digest BLOB,
+    token_prefix TEXT,
+    enabled BOOLEAN NOT NULL,
+    updated_at_us BIGINT,
+    CONSTRAINT pk_users PRIMARY KEY (id),
+    CONSTRAINT uq_users_name UNIQUE (name)
+);
+
+CREATE TABLE budgets (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    subject TEXT,
+    limit_nano_usd BIGINT NOT NULL,
+    period TEXT NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    hard BOOLEAN NOT NULL,
+    alert_at TEXT NOT NULL,
+    enabled BOOLEAN NOT NULL,
+    updated_at_us BIGINT,
+    CONSTRAINT pk_budgets PRIMARY KEY (id),
+    CONSTRAINT uq_budgets_name UNIQUE (name)
+);
+
+CREATE TABLE presets (
+    slug TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    document TEXT NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    author TEXT NOT NULL,
+    note TEXT NOT NULL,
+    CONSTRAINT pk_presets PRIMARY KEY (slug, version)
+);
+
+CREATE TABLE config_entries (
+    section TEXT NOT NULL,
+    name TEXT NOT NULL,
+    document TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    updated_at_us BIGINT,
+    CONSTRAINT pk_config_entries PRIMARY KEY (section, name)
+);
+
+CREATE TABLE provider_keys (
+    id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    label TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    rpm BIGINT,
+    tpm BIGINT,
+    enabled BOOLEAN NOT NULL,
+    updated_at_us BIGINT,
+    CONSTRAINT pk_provider_keys PRIMARY KEY (id)
+);
+
+CREATE TABLE byok_keys (
+    id TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    label TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    created_at_us BIGINT NOT NULL,
+    CONSTRAINT pk_byok_keys PRIMARY KEY (id),
+    CONSTRAINT uq_byok_keys_key_id_provider UNIQUE (key_id, provider)
+);
+
+CREATE TABLE audit (
+    id TEXT NOT NULL,
+    at_us BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    role TEXT NOT NULL,
+    action TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    "before" TEXT NOT NULL,
+    "after" TEXT NOT NULL,
+    address TEXT,
+    CONSTRAINT pk_audit PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_audit_kind_target_id ON audit (kind, target, id);
+
+CREATE INDEX ix_ledger_key_id_at_us ON ledger (key_id, at_us);
+
+CREATE INDEX ix_ledger_account_at_us ON ledger (account, at_us);
+
+CREATE TABLE usage_hourly (
+    hour_us BIGINT NOT NULL,
+    key_id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    model TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    route_model TEXT NOT NULL,
+    end_user TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    byok_requests BIGINT NOT NULL,
+    unknown_amounts BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    cached_read_tokens BIGINT NOT NULL,
+    reasoning_tokens BIGINT NOT NULL,
+    amount_nano_usd BIGINT NOT NULL,
+    upstream_cost_nano_usd BIGINT NOT NULL,
+    CONSTRAINT pk_usage_hourly PRIMARY KEY (hour_us, key_id, account, model, provider, route_model, end_user, tags)
+);
+
+INSERT INTO alembic_version VALUES ('0006');
