@@ -22,6 +22,7 @@ import trio
 from signalbox.actors.affinity import Affinity
 from signalbox.actors.alarms import Alarms
 from signalbox.actors.attempt_tools import STATIC
+from signalbox.actors.changes import Changes
 from signalbox.actors.credentials import RenewingCredentials
 from signalbox.actors.discovery import Discoverable, Discovery
 from signalbox.actors.health import Health
@@ -77,7 +78,7 @@ class Gateway(msgspec.Struct, frozen=True):
     supervisor: Supervisor
     shared: SharedState | None
     """None: this instance shares nothing with others."""
-    key_ring: KeyRing
+    changes: Changes
     services: RunnerServices
     upstream: UpstreamClient
     application: Application
@@ -113,7 +114,7 @@ async def run_gateway(
     drain: the last resort.
     """
     gateway = build(settings, models, store, data_dir, admin_token)
-    await gateway.key_ring.load()
+    await gateway.changes.refresh()
     if gateway.shared is not None:
         await _connect(gateway.shared, settings)
     try:
@@ -213,7 +214,9 @@ def build(
     writer = TraceWriter(
         supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
     )
-    key_ring = KeyRing(supervisor, store, readers, [_declared(key) for key in settings.keys], now)
+    key_ring = KeyRing(store, readers, [_declared(key) for key in settings.keys], now)
+    changes = Changes(supervisor, store, readers)
+    changes.add("gateway keys", key_ring.load)
     stores = _stores(supervisor, settings)
     keys = _provider_keys(settings)
     provider_state = ProviderState(
@@ -274,7 +277,7 @@ def build(
     return Gateway(
         supervisor=supervisor,
         shared=stores.shared,
-        key_ring=key_ring,
+        changes=changes,
         services=services,
         upstream=upstream,
         # In a thread: the import would hold up the requests that are under way.

@@ -307,7 +307,7 @@ CRASHES_LATER = """
 import sys
 from pathlib import Path
 import trio
-from signalbox.actors.key_ring import KeyRing
+from signalbox.actors.changes import Changes
 from signalbox.cli import main
 
 async def run(self, mailbox):
@@ -315,7 +315,7 @@ async def run(self, mailbox):
         await trio.sleep(0.01)
     raise RuntimeError("a fault that does not go away")
 
-KeyRing._run = run
+Changes._run = run
 main(["serve", "--port", "0"])
 """
 
@@ -343,5 +343,5 @@ def test_an_actor_that_keeps_crashing_ends_the_process_with_a_clear_last_line(
         process.kill()
         process.wait()
     last = running.output.splitlines()[-1]
-    assert last.startswith("signalbox: stopped because key_ring crashed 4 times within 5 s")
+    assert last.startswith("signalbox: stopped because changes crashed 4 times within 5 s")
     assert "a fault that does not go away" in last

@@ -1,30 +1,19 @@
 """The gateway keys that clients present: declared ones and those of the database, by their SHA-256.
 
-Looking one up is a dictionary's work. What another process changes in the database (a key created
-or revoked on the command line) is noticed by polling the store's change mark.
+Looking one up is a dictionary's work. `changes.py` says when the database is read again.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
-import trio
 
-from signalbox.actors.mailbox import Mailbox
 from signalbox.actors.ports import Workers
 from signalbox.actors.rate_limiter import KeyLimits
-from signalbox.actors.supervisor import ChildSpec, Supervisor
-from signalbox.errors import StoreUnavailable
 from signalbox.persistence.gateway_keys import covers
 from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.stores import ManagedStore
-
-logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 1.0
-"""How late a key that was revoked elsewhere may still be let in."""
 
 
 class GatewayKey(msgspec.Struct, frozen=True):
@@ -53,11 +42,10 @@ class GatewayKey(msgspec.Struct, frozen=True):
 
 
 class KeyRing:
-    """The actor that knows the keys. `now` is Unix time in seconds."""
+    """Knows the keys. `now` is Unix time in seconds."""
 
     def __init__(
         self,
-        supervisor: Supervisor,
         store: ManagedStore,
         workers: Workers,
         declared: Sequence[GatewayKey],
@@ -65,20 +53,11 @@ class KeyRing:
     ) -> None:
         self._store = store
         self._workers = workers
-        self._declared = {key.digest: key for key in declared}
+        self._declared = _by_digest(declared)
         self._created: dict[bytes, GatewayKey] = {}
         self._previous: dict[bytes, tuple[GatewayKey, float]] = {}
         """What rotated keys were before, and until when that is good."""
         self._now = now
-        self._mark: int | None = None
-        self._mailbox: Mailbox[None, None] = supervisor.add(
-            ChildSpec(
-                name="key_ring",
-                actor=self._run,
-                capacity=1,
-                capacity_reason="nothing is told to it; its mailbox only says when to stop",
-            )
-        )
 
     def __len__(self) -> int:
         return len(self._declared) + len(self._created)
@@ -93,10 +72,12 @@ class KeyRing:
             return None
         return key
 
+    def declare(self, declared: Sequence[GatewayKey]) -> None:
+        """Those of the configuration, in the place of the ones before."""
+        self._declared = _by_digest(declared)
+
     async def load(self) -> None:
         """Reads the database's keys. Raises `StoreUnavailable`."""
-        # The mark is read first: what changes between the two reads is then read again.
-        mark = await self._workers.run(self._store.change_mark)
         records = await self._workers.run(self._store.records, GatewayKeyRecord)
         good = [record for record in records if record.enabled and record.revoked_at is None]
         self._created = {record.digest: _usable(record) for record in good}
@@ -105,18 +86,6 @@ class KeyRing:
             for record in good
             if record.previous_digest is not None and record.previous_until is not None
         }
-        self._mark = mark
-
-    async def _run(self, mailbox: Mailbox[None, None]) -> None:
-        while True:
-            with trio.move_on_after(POLL_SECONDS):
-                await mailbox.receive_batch(1)
-                return
-            try:
-                if await self._workers.run(self._store.change_mark) != self._mark:
-                    await self.load()
-            except StoreUnavailable as error:
-                logger.warning("gateway keys are as they were, the database is away: %s", error)
 
 
 def _usable(record: GatewayKeyRecord) -> GatewayKey:
@@ -133,3 +102,7 @@ def _usable(record: GatewayKeyRecord) -> GatewayKey:
         preset=record.preset,
         byok_fallback=record.byok_fallback,
     )
+
+
+def _by_digest(keys: Sequence[GatewayKey]) -> dict[bytes, GatewayKey]:
+    return {key.digest: key for key in keys}

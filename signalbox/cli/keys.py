@@ -29,7 +29,7 @@ SECONDS_PER_DAY = 86_400
 
 @click.group()
 def keys() -> None:
-    """Gateway keys: what clients present. A running gateway sees changes within a second."""
+    """Gateway keys: what clients present. A running gateway sees changes at once."""
 
 
 @keys.command("create")

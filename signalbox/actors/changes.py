@@ -1,0 +1,91 @@
+"""What others change in the database is seen here, and read again by whoever holds it in memory.
+
+Keys that are created or revoked, presets, budgets, configuration: another process, a command line
+or an instance beside this one, writes them. The store's change mark moves then. Whoever changes
+something in this process asks for a `refresh` before it answers, so that its own next request sees
+it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from signalbox.actors.mailbox import Mailbox
+from signalbox.actors.ports import Workers
+from signalbox.actors.supervisor import ChildSpec, Supervisor
+from signalbox.errors import SignalboxError, StoreUnavailable
+from signalbox.persistence.stores import ManagedStore
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""How late what was changed elsewhere may be seen. A look costs a thread 20 µs."""
+
+Reload = Callable[[], Awaitable[None]]
+
+
+class Changes:
+    """The actor that looks for changes."""
+
+    def __init__(self, supervisor: Supervisor, store: ManagedStore, workers: Workers) -> None:
+        self._store = store
+        self._workers = workers
+        self._reloads: dict[str, Reload] = {}
+        self._mark: int | None = None
+        self._reading = trio.Lock()
+        supervisor.add(
+            ChildSpec(
+                name="changes",
+                actor=self._run,
+                capacity=1,
+                capacity_reason="nothing is told to it; its mailbox only says when to stop",
+            )
+        )
+
+    def add(self, name: str, reload: Reload) -> None:
+        """`reload` reads its part of the database anew, after those that were added before it.
+
+        It raises a `SignalboxError` where it cannot, and then holds what it held.
+        """
+        self._reloads[name] = reload
+
+    async def refresh(self) -> None:
+        """Everything is read again. What could not be read is as it was, and logged; raises the
+        first of the errors when all have had their turn."""
+        async with self._reading:
+            # The mark is read first: what changes while the rest is read is then read again.
+            mark = await self._workers.run(self._store.change_mark)
+            failures = [
+                error
+                for name, reload in self._reloads.items()
+                if (error := await _tried(name, reload))
+            ]
+            away = any(isinstance(error, StoreUnavailable) for error in failures)
+            self._mark = None if away else mark
+        if failures:
+            raise failures[0]
+
+    async def _run(self, mailbox: Mailbox[None, None]) -> None:
+        while True:
+            with trio.move_on_after(POLL_SECONDS):
+                await mailbox.receive_batch(1)
+                return
+            try:
+                if await self._workers.run(self._store.change_mark) != self._mark:
+                    await self.refresh()
+            except StoreUnavailable as error:
+                logger.warning("what others changed is not seen, the database is away: %s", error)
+            except SignalboxError:
+                """It is logged, and read again with the next change."""
+
+
+async def _tried(name: str, reload: Reload) -> SignalboxError | None:
+    try:
+        await reload()
+    except SignalboxError as error:
+        logger.warning("%s: as before, since what was changed cannot be used: %s", name, error)
+        return error
+    return None
