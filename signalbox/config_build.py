@@ -93,8 +93,11 @@ class Builder(msgspec.Struct, frozen=True):
 
     def _provider(self, name: str, entry: schema.Provider) -> ProviderSettings:
         path: KeyPath = ("providers", name)
-        known = KNOWN_PROVIDERS.get(name)
+        known = KNOWN_PROVIDERS.get(entry.like or name)
         self._check_name(path, name)
+        if entry.like is not None and known is None:
+            hint = did_you_mean(entry.like, KNOWN_PROVIDERS)
+            self.report.mistake((*path, "like"), f"expected the name of a known provider{hint}")
         if name in STRATEGY_WORDS:
             self.report.mistake(path, "expected a name that is not a strategy's")
         api = entry.api or (known.api if known else "openai")
@@ -120,6 +123,7 @@ class Builder(msgspec.Struct, frozen=True):
             discover=self._discovers(name, entry),
             project=project,
             location=location,
+            like=entry.like,
         )
         if entry.api_version is not None and provider.api != "azure":
             self.report.warn((*path, "api_version"), 'has no effect without api = "azure"')
@@ -133,7 +137,7 @@ class Builder(msgspec.Struct, frozen=True):
         """By default where no catalogue knows its models: a local server, an address of its own."""
         if entry.discover is not None:
             return entry.discover
-        known = KNOWN_PROVIDERS.get(name)
+        known = KNOWN_PROVIDERS.get(entry.like or name)
         if (entry.api or (known.api if known else "openai")) != "openai":
             return False
         return known is None or known.variable is None or entry.base_url is not None

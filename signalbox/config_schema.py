@@ -175,6 +175,8 @@ class Provider(Table, frozen=True):
         None
     )
     base_url: Name | None = None
+    like: Name | None = None
+    """A known provider that it is another account or server of."""
     api_version: Name | None = None
     """Azure's; None: its API without versions."""
     project: Name | None = None

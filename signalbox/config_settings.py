@@ -55,6 +55,13 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     project: str = ""
     """Vertex AI's, as `location`."""
     location: str = ""
+    like: str | None = None
+    """The known provider that it is another account or server of."""
+
+    @property
+    def kind(self) -> str:
+        """Under which name its ways are known."""
+        return self.like or self.name
 
     @property
     def usable(self) -> bool:

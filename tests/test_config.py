@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import inspect as types
 
+from signalbox.adapters.registry import adapters_of
 from signalbox.config import ConfigError, add_demo, load_settings
 from signalbox.config_check import SCHEMA
-from signalbox.types import NanoUSD, Strategy, Usage
+from signalbox.types import Dialect, NanoUSD, Strategy, Usage
 from tests.configs import CANARY, LOCAL, ROUTE, load, mistakes
 
 # The documentation
@@ -225,6 +226,39 @@ def test_a_provider_without_keys_has_one_anonymous_key(tmp_path: Path) -> None:
         [key] = settings.providers[name].keys
         assert (key.id, key.secret) == (f"{name}/1", None)
         assert settings.providers[name].usable
+
+
+def test_another_account_of_a_known_provider_has_its_address_variable_and_ways(
+    tmp_path: Path,
+) -> None:
+    toml = """
+[providers.team]
+like = "openai"
+[providers.gpu]
+like = "vllm"
+base_url = "http://gpu.example:8000/v1"
+[providers.unlike]
+base_url = "https://api.openai.com/v1"
+keys = []
+"""
+    providers = load(tmp_path, toml, {"OPENAI_API_KEY": CANARY}).providers
+    assert providers["team"].base_url == "https://api.openai.com/v1"
+    assert [key.label for key in providers["team"].keys] == ["…cdef"]
+    assert providers["gpu"].base_url == "http://gpu.example:8000/v1"
+    assert [key.secret for key in providers["gpu"].keys] == [None]
+    speaks_responses = {
+        name: adapters_of(provider).native(Dialect.RESPONSES, "m") is not None
+        for name, provider in providers.items()
+    }
+    assert speaks_responses == {"team": True, "gpu": True, "unlike": False}
+
+
+def test_a_provider_like_none_that_is_known_stops_the_start(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, 'providers.team = { like = "opnai", keys = [] }') == (
+        "signalbox.toml:1: providers.team.like: expected the name of a known provider; "
+        'did you mean "openai"?\n'
+        "signalbox.toml:1: providers.team.base_url: is missing; expected the provider's URL"
+    )
 
 
 def test_secrets_are_read_from_files_beside_the_configuration(tmp_path: Path) -> None:

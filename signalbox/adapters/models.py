@@ -222,7 +222,7 @@ class ModelTable:
         return providers.get(prefix) or providers.get(provider_name_of(prefix))
 
     def _vendor_of(self, provider: ProviderSettings) -> str | None:
-        return self._catalogue.vendor_of(provider.name, provider.base_url)
+        return self._catalogue.vendor_of(provider.kind, provider.base_url)
 
     def _complete(self, route: Route) -> Route:
         """The route with price and context from its provider's list and from the catalogue, where
@@ -349,7 +349,7 @@ def _vendors(settings: Settings, catalogue: Catalogue) -> Mapping[str, ProviderS
     """Which provider stands for a vendor: the one of its name, else the first declared."""
     vendors: dict[str, ProviderSettings] = {}
     for provider in settings.providers.values():
-        vendor = catalogue.vendor_of(provider.name, provider.base_url)
+        vendor = catalogue.vendor_of(provider.kind, provider.base_url)
         if vendor is None or not provider.usable:
             continue
         if vendor not in vendors or vendor_id(provider.name) == vendor:

@@ -45,7 +45,7 @@ of a kind is the one that requests of other dialects are translated for."""
 
 
 def _openai(provider: ProviderSettings) -> Spoken:
-    spoken = _by_model(provider, OpenAIAdapter(provider.name), ResponsesAdapter(provider.name))
+    spoken = _by_model(provider, OpenAIAdapter(provider.kind), ResponsesAdapter(provider.kind))
     return _with_others(provider, spoken, lambda adapter: adapter)
 
 
@@ -54,11 +54,11 @@ def _by_model(provider: ProviderSettings, chat: Adapter, responses: Adapter) -> 
     endpoint than that."""
     serves = provider.responses
     if serves is None:
-        serves = serves_responses(provider.name, provider.api)
+        serves = serves_responses(provider.kind, provider.api)
     usual = (chat, responses) if serves else (chat,)
 
     def spoken(model: str) -> tuple[Adapter, ...]:
-        if serves and answers_only_there(provider.name, provider.api, model):
+        if serves and answers_only_there(provider.kind, provider.api, model):
             return (responses,)
         return usual
 
@@ -71,8 +71,8 @@ def _azure(provider: ProviderSettings) -> Spoken:
     chat, responses = (
         AzureAdapter(inner, provider.api_version)
         for inner in (
-            OpenAIAdapter(provider.name, provider.api),
-            ResponsesAdapter(provider.name, provider.api),
+            OpenAIAdapter(provider.kind, provider.api),
+            ResponsesAdapter(provider.kind, provider.api),
         )
     )
     spoken = _by_model(provider, chat, responses)
@@ -84,7 +84,7 @@ def _with_others(
 ) -> Spoken:
     """Completions and embeddings besides, where the provider has them; `made` makes its adapter of
     OpenAI's. Some models have no other endpoint than that of completions."""
-    name, api = provider.name, provider.api
+    name, api = provider.kind, provider.api
     embeddings = (made(EmbeddingsAdapter(name, api)),) if has_embeddings(name) else ()
     endpoint = completions_endpoint(api, name, provider.base_url, declared=provider.completions)
     if endpoint is None:

@@ -79,8 +79,10 @@ def pricing(price: Price) -> dict[str, str | None]:
 def supported_parameters(provider: str, model: str, settings: Settings) -> list[str]:
     """The fields of a chat completion that a provider's model is not known to lack. A provider that
     is not configured is a known one."""
-    known = settings.providers.get(provider) or KNOWN_PROVIDERS[provider]
-    return list(_supported(known.api, provider, model))
+    configured = settings.providers.get(provider)
+    if configured is not None:
+        return list(_supported(configured.api, configured.kind, model))
+    return list(_supported(KNOWN_PROVIDERS[provider].api, provider, model))
 
 
 @lru_cache(maxsize=4096)  # lists have about a thousand models and are asked for again and again
