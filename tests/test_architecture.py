@@ -59,6 +59,8 @@ CONCRETE_STORES = (
     "health_memory",
     "health_redis",
     "instances_redis",
+    "money_memory",
+    "money_redis",
     "migrations",
     "tables",
     "columns",

@@ -100,17 +100,21 @@ class SharedAccess(Generic[StoreT]):
         self,
         state: Way,
         shared: StoreT,
-        local: StoreT,
+        local: StoreT | None,
         debt: Debt[StoreT, Any] | None,
         *,
         stand_in: bool,
     ) -> None:
         self.shared = shared
         self._state = state
-        self._local = InProcess(local)
+        self._local = None if local is None else InProcess(local)
         self.stand_in = stand_in
         self._debt = debt
         self._owed: list[Any] = []
+
+    @property
+    def away(self) -> str | None:
+        return self._state.away
 
     async def ask(
         self, operation: Operation[StoreT, ItemT, AnswerT], items: Sequence[ItemT], now: float
@@ -118,7 +122,7 @@ class SharedAccess(Generic[StoreT]):
         answers = await self._state.ask(self, operation, items)
         if answers is not None:
             return Answered(answers, local=False)
-        if operation.turn is Turn.TAKE and not self.stand_in:
+        if self._local is None or (operation.turn is Turn.TAKE and not self.stand_in):
             raise StoreUnavailable(self._state.away or "the shared state is away")
         share, parts = operation.share, self._state.live_instances
         shares = items if share is None else [share(item, parts) for item in items]
@@ -133,7 +137,7 @@ class SharedAccess(Generic[StoreT]):
         local: bool,
         then: Callable[[AnswerT], None] | None = None,
     ) -> None:
-        if local:
+        if local and self._local is not None:
             self._local.tell(operation, item, now, local=True, then=then)
         else:
             self._state.tell(self, operation, item, then)

@@ -126,12 +126,13 @@ class SharedState:
     def access(
         self,
         shared: StoreT,
-        local: StoreT,
+        local: StoreT | None,
         *,
         debt: Debt[StoreT, Any] | None = None,
         stand_in: bool = True,
     ) -> SharedAccess[StoreT]:
-        """The access to `shared`, and to `local` while that is away.
+        """The access to `shared`, and to `local` while that is away; None: nothing can be asked
+        then, and whoever asks decides what that means.
 
         `debt`: how what `local` has used is counted in `shared`. Without `stand_in`, nothing
         is granted while `shared` is away.

@@ -44,11 +44,13 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Turn(IntEnum):
-    """The order within a batch: what is given back can be taken at once."""
+    """The order within a batch: what is given back can be taken at once. What somebody has already,
+    and says so, comes before its end."""
 
-    GIVE_BACK = 0
-    TAKE = 1
-    LOOK = 2
+    BEGIN = 0
+    GIVE_BACK = 1
+    TAKE = 2
+    LOOK = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +81,11 @@ class Answered(msgspec.Struct, Generic[AnswerT], frozen=True):
 class StoreAccess(Protocol[StoreT]):
     """`now` is the caller's time; a shared store acts at the time at which it gets to it."""
 
+    @property
+    def away(self) -> str | None:
+        """Why a shared store cannot be asked now; None: it can, or there is none."""
+        ...
+
     async def ask(
         self, operation: Operation[StoreT, ItemT, AnswerT], items: Sequence[ItemT], now: float
     ) -> Answered[AnswerT]:
@@ -103,6 +110,8 @@ class StoreAccess(Protocol[StoreT]):
 
 class InProcess(Generic[StoreT]):
     """The access to a store of this process: every call is one step, without a checkpoint."""
+
+    away = None
 
     def __init__(self, store: StoreT) -> None:
         self._store = store
