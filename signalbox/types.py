@@ -320,6 +320,10 @@ class Request(msgspec.Struct, frozen=True):
     extra: Extra
     key_id: str
     key_name: str
+    account: str = ""
+    """Who pays: the gateway key's owner, else the key."""
+    tags: tuple[str, ...] = ()
+    """Its gateway key's and its own, each once."""
     forward_headers: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -35,6 +35,7 @@ from signalbox.persistence.record_tables import (
     RecordTable,
 )
 from signalbox.persistence.records import AuditRecord, GatewayKeyRecord, Managed
+from signalbox.persistence.rows import LARGEST
 from signalbox.persistence.stores import (
     AttemptCost,
     Charge,
@@ -70,6 +71,7 @@ def charge(request_id: str | None = None, amount: int | None = 1_500) -> Charge:
         upstream_cost=None,
         reason="answered",
         price_source="config",
+        account="ci",
     )
 
 
@@ -140,13 +142,15 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_json_text, inner, max_size=3),
     max_leaves=8,
 )
+_summable = st.none() | st.just(0) | st.integers(-LARGEST, LARGEST)
+_summable_money = _summable.map(lambda value: None if value is None else NanoUSD(value))
 _usages = st.builds(
     Usage,
-    prompt=_optional_int,
-    cached_read=_optional_int,
-    cache_write=_optional_int,
-    completion=_optional_int,
-    reasoning=_optional_int,
+    prompt=_summable,
+    cached_read=_summable,
+    cache_write=_summable,
+    completion=_summable,
+    reasoning=_summable,
     estimated=st.booleans(),
 )
 _fresh_ids = st.builds(fresh_id)
@@ -161,11 +165,11 @@ charges = st.builds(
     provider=_text,
     route_model=_text,
     usage=_usages,
-    amount=_money,
-    upstream_cost=_money,
+    amount=_summable_money,
+    upstream_cost=_summable_money,
     reason=_text,
     price_source=_text,
-    kind=_text,
+    kind=st.sampled_from(["charge", "top_up", "adjustment"]),
     account=_text,
     end_user=_optional_text,
     tags=st.lists(_json_text, max_size=3).map(tuple),

@@ -43,6 +43,7 @@ def charge(request_id: str, at: float, amount: int | None, key_id: str = "k1") -
         upstream_cost=NanoUSD(7),
         reason="answered",
         price_source="config",
+        account=key_id,
     )
 
 

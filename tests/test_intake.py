@@ -56,13 +56,16 @@ def taker(settings: Settings) -> Take:
     table = ModelTable(settings, catalogue())
 
     def take_one(
-        body: dict[str, Any], headers: dict[str, str] | None = None, models: tuple[str, ...] = ()
+        body: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        models: tuple[str, ...] = (),
+        **of_key: Any,
     ) -> Intake:
         return take_in(
             door_of(Dialect.CHAT),
             json.dumps(body).encode(),
             headers or {},
-            GatewayKey("k", "key", b"", KeyLimits("k", None, None, None), models),
+            GatewayKey("k", "key", b"", KeyLimits("k", None, None, None), models, **of_key),
             settings=settings,
             models=table,
             config_version="v",
@@ -91,6 +94,12 @@ def test_the_body_is_kept_but_for_the_gateway_s_own_field(take: Take) -> None:
     taken = take(ask(unknown={"a": 1}, extra={"tags": ["t"]}, seed=9))
     assert taken.request.body == ask(unknown={"a": 1}, seed=9) | {"temperature": 0.2}
     assert taken.request.extra.tags == ("t",)
+
+
+def test_a_request_has_its_key_s_tags_and_says_who_pays(take: Take) -> None:
+    own = take(ask(extra={"tags": ["mine", "team"]}), tags=("team", "ci"), account="anna").request
+    assert (own.tags, own.account) == (("team", "ci", "mine"), "anna")
+    assert (take(ask()).request.tags, take(ask()).request.account) == ((), "k")
 
 
 def test_what_openrouter_clients_say_at_the_top_level_is_acted_on_and_taken_out(take: Take) -> None:

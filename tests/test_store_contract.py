@@ -67,15 +67,6 @@ def test_an_unknown_amount_is_not_a_zero_amount(store: Store) -> None:
     assert store.load_charge(free.request_id) == free
 
 
-def test_what_a_key_was_charged_is_summed_from_each_time_on(store: Store) -> None:
-    charged = (("k", 10.0, 1), ("k", 20.0, 20), ("k", 30.0, None), ("other", 30.0, 5))
-    store.append_charges(
-        [replace(records.charge(amount=sum), key_id=key, at=at) for key, at, sum in charged]
-    )
-    assert store.spent_by_key("k", (0.0, 10.0, 10.000001, 20.5)) == (21, 21, 20, 0)
-    assert store.spent_by_key("nobody", (0.0,)) == (0,)
-
-
 def test_a_request_is_charged_once(store: Store) -> None:
     first = records.charge(amount=1)
     again = records.charge(first.request_id, amount=2)

@@ -69,6 +69,9 @@ def charge_of(
         upstream_cost=upstream_cost,
         reason=reason,
         price_source=attempt.route.price.source,
+        account=request.account,
+        end_user=request.user,
+        tags=request.tags,
     )
 
 

@@ -52,7 +52,7 @@ class RequestTrace:
             stream=request.stream,
             key_name=request.key_name,
             user=request.user,
-            tags=list(request.extra.tags),
+            tags=list(request.tags),
         )
 
     @property
@@ -172,7 +172,7 @@ class RequestTrace:
             error_code=error.code if error else None,
             error_message=error.message if error else None,
             user=request.user,
-            tags=request.extra.tags,
+            tags=request.tags,
             labels=request.labels,
             usage=usage,
             cost=cost,

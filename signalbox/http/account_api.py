@@ -21,7 +21,7 @@ from signalbox.http.asgi import RequestError
 from signalbox.http.paths import Endpoint
 from signalbox.ids import is_uuid7
 from signalbox.machines.decisions import refusal
-from signalbox.persistence.stores import Charge, Store, TraceRecord
+from signalbox.persistence.stores import Charge, SpendingQuery, Store, TraceRecord
 from signalbox.types import NanoUSD, Usage, usd
 
 _HEAD = re.compile("[a-z]{1,16}[-_]")
@@ -44,15 +44,19 @@ class AccountApi(msgspec.Struct, frozen=True):
                 case Endpoint.KEY:
                     return await self._key(key)
                 case Endpoint.CREDITS:
-                    [total] = await self._spent(key, (0.0,))
-                    return {"data": {"total_credits": None, "total_usage": _money(total)}}
+                    return await self._credits(key)
                 case _:
                     return await self._generation(key, query.get("id", ""))
         except StoreUnavailable as error:
             raise RequestError(_database_away(error)) from error
 
-    async def _spent(self, key: GatewayKey, since: tuple[float, ...]) -> tuple[NanoUSD, ...]:
-        return await self.readers.run(self.store.spent_by_key, key.id, since)
+    async def _credits(self, key: GatewayKey) -> dict[str, Any]:
+        account = key.account or key.id
+        query = SpendingQuery("account", account, 0.0)
+        [total] = await self.readers.run(self.store.spent, [query])
+        paid_in = await self.readers.run(self.store.balances, [account])
+        data = {"total_credits": _money(paid_in.get(account)), "total_usage": _money(total)}
+        return {"data": data}
 
     async def _key(self, key: GatewayKey) -> dict[str, Any]:
         today = datetime.fromtimestamp(self.now(), UTC).replace(
@@ -60,7 +64,8 @@ class AccountApi(msgspec.Struct, frozen=True):
         )
         monday = today - timedelta(days=today.weekday())
         since = (0.0, today.timestamp(), monday.timestamp(), today.replace(day=1).timestamp())
-        total, day, week, month = await self._spent(key, since)
+        queries = [SpendingQuery("key", key.id, time) for time in since]
+        total, day, week, month = await self.readers.run(self.store.spent, queries)
         limits = key.limits
         return {
             "data": {

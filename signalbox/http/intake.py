@@ -108,6 +108,8 @@ def take_in(
         extra=extra,
         key_id=key.id,
         key_name=key.name,
+        account=key.account or key.id,
+        tags=tuple(dict.fromkeys((*key.tags, *extra.tags))),
         forward_headers=tuple((n, headers[n]) for n in door.forwarded_headers if n in headers),
         user=outline.user,
         labels=_labels(headers),

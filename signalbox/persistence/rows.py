@@ -8,7 +8,7 @@ anything is written; `read_*` raises `CorruptRow` naming table, row and column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import astuple
@@ -84,13 +84,18 @@ HOURLY_COLUMNS = (
 )
 STATE_COLUMNS = ("digest", "route_id", "key_mark", "expires_at_us", "state")
 
+LARGEST = (1 << 53) - 1
+"""The largest count or amount of one charge: nine million dollars in nano-USD. A thousand of them
+fit into the 64 bits in which a database adds them up."""
+
 Values = tuple[object, ...]
 
 
 def charge_row(charge: Charge) -> Values:
     # A look at all of it at once costs a third of a look at each field. Numbers that are joined bit
-    # by bit fit into 64 bits where each of them does, as long as none is negative. What is found in
-    # no order is looked at field by field, which replaces what can be and names what cannot.
+    # by bit have no bit above the largest where none of them has, as long as none is negative. What
+    # is found in no order is looked at field by field, which replaces what can be and names what
+    # cannot.
     usage, amount, upstream_cost = charge.usage, charge.amount, charge.upstream_cost
     try:
         at_us = round(charge.at * 1_000_000)
@@ -100,7 +105,7 @@ def charge_row(charge: Charge) -> Values:
             f"{usage.service_tier}{charge.reason}{charge.price_source}{charge.kind}"
             f"{charge.account}{charge.end_user}{charge.note}"
         )
-        if 0 <= numbers < 1 << 63 and is_storable(texts):
+        if 0 <= numbers <= LARGEST and is_storable(texts):
             return (
                 charge.id,
                 charge.request_id,
@@ -137,9 +142,9 @@ def _checked_charge_row(charge: Charge) -> Values:
             storable_text(charge.model),
             storable_text(charge.provider),
             storable_text(charge.route_model),
-            *checked_usage_values(charge.usage),
-            storable_int(charge.amount, "amount"),
-            storable_int(charge.upstream_cost, "upstream_cost"),
+            *checked_usage_values(charge.usage, _summable),
+            _summable(charge.amount, "amount"),
+            _summable(charge.upstream_cost, "upstream_cost"),
             storable_text(charge.reason),
             storable_text(charge.price_source),
             storable_text(charge.kind),
@@ -152,6 +157,12 @@ def _checked_charge_row(charge: Charge) -> Values:
         )
     except ValueError as error:
         raise ValueError(f"the charge of request {charge.request_id}: {error}") from None
+
+
+def _summable(value: int | None, column: str) -> int | None:
+    if value is not None and not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{column} is {value}, beyond the {LARGEST} that a ledger can add up")
+    return value
 
 
 def read_charge(values: Sequence[object]) -> Charge:
@@ -252,19 +263,21 @@ def usage_values(usage: Usage) -> Values:
     )
 
 
-def checked_usage_values(usage: Usage) -> Values:
+def checked_usage_values(
+    usage: Usage, checked: Callable[[int | None, str], int | None] = storable_int
+) -> Values:
     return (
-        storable_int(usage.prompt, "usage.prompt"),
-        storable_int(usage.cached_read, "usage.cached_read"),
-        storable_int(usage.cache_write, "usage.cache_write"),
-        storable_int(usage.completion, "usage.completion"),
-        storable_int(usage.reasoning, "usage.reasoning"),
+        checked(usage.prompt, "usage.prompt"),
+        checked(usage.cached_read, "usage.cached_read"),
+        checked(usage.cache_write, "usage.cache_write"),
+        checked(usage.completion, "usage.completion"),
+        checked(usage.reasoning, "usage.reasoning"),
         usage.estimated,
-        storable_int(usage.cache_write_1h, "usage.cache_write_1h"),
-        storable_int(usage.audio_input, "usage.audio_input"),
-        storable_int(usage.image_input, "usage.image_input"),
-        storable_int(usage.audio_output, "usage.audio_output"),
-        storable_int(usage.image_output, "usage.image_output"),
+        checked(usage.cache_write_1h, "usage.cache_write_1h"),
+        checked(usage.audio_input, "usage.audio_input"),
+        checked(usage.image_input, "usage.image_input"),
+        checked(usage.audio_output, "usage.audio_output"),
+        checked(usage.image_output, "usage.image_output"),
         None if usage.service_tier is None else storable_text(usage.service_tier),
     )
 

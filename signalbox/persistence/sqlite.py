@@ -15,8 +15,10 @@ from queue import SimpleQueue
 from threading import Lock
 
 from signalbox.errors import StoreUnavailable
+from signalbox.persistence import crediting, spending
 from signalbox.persistence.columns import microseconds, storable_text
 from signalbox.persistence.record_store import RecordStore
+from signalbox.persistence.records import AuditRecord
 from signalbox.persistence.rows import (
     LEDGER_COLUMNS,
     STATE_COLUMNS,
@@ -34,7 +36,7 @@ from signalbox.persistence.sqlite_file import (
     saying,
 )
 from signalbox.persistence.sqlite_inserts import Insert, is_one_statement
-from signalbox.persistence.stores import Charge, StateRecord, TraceRecord
+from signalbox.persistence.stores import Charge, SpendingQuery, StateRecord, TraceRecord
 from signalbox.persistence.threads import READERS
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
@@ -132,17 +134,17 @@ class SqliteStore(RecordStore):
             ).fetchone()
         return None if found is None else read_charge(found)
 
-    def spent_by_key(self, key_id: str, since: Sequence[float]) -> tuple[NanoUSD, ...]:
-        times = [microseconds(time, "since") for time in since]
-        sums = ", ".join(
-            "COALESCE(SUM(CASE WHEN at_us >= ? THEN amount_nano_usd END), 0)" for _ in times
-        )
-        with self._reading("sum a key's charges") as reader:
-            found = reader.execute(
-                f"SELECT {sums} FROM ledger WHERE key_id = ?",
-                (*times, storable_text(key_id)),
-            ).fetchone()
-        return tuple(NanoUSD(amount) for amount in found)
+    def spent(self, queries: Sequence[SpendingQuery]) -> list[NanoUSD]:
+        with self._reading("sum what was spent") as session:
+            return spending.spent(session, queries)
+
+    def balances(self, accounts: Sequence[str] | None = None) -> dict[str, NanoUSD]:
+        with self._reading("sum what was paid in") as session:
+            return spending.balances(session, accounts)
+
+    def credit(self, entry: Charge, audit: AuditRecord) -> Charge:
+        with self._changing(f"add a {entry.kind} to the ledger") as session:
+            return crediting.credit(session, entry, audit)
 
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
         batch = [(trace_row(t), event_row(t), payload_row(t)) for t in traces]

@@ -132,6 +132,19 @@ class StateRecord(msgspec.Struct, frozen=True):
     """What the provider wants back with a tool call; None: it is the client's to keep."""
 
 
+class SpendingQuery(msgspec.Struct, frozen=True):
+    """What was charged from `since` on and before `until` (Unix seconds; None: to the last), but
+    for the requests `without`."""
+
+    scope: str
+    """`global`, `key`, `user` (the end user that requests name), `tag` or `account`."""
+    subject: str | None
+    """The key's id, the end user, the tag or the account; None for `global`."""
+    since: float
+    until: float | None = None
+    without: tuple[str, ...] = ()
+
+
 class LedgerStore(Protocol):
     def append_charges(self, charges: Sequence[Charge]) -> None:
         """Durable when it returns. A request that is charged already is left as it is."""
@@ -141,8 +154,22 @@ class LedgerStore(Protocol):
 
 
 class SpendingStore(Protocol):
-    def spent_by_key(self, key_id: str, since: Sequence[float]) -> tuple[NanoUSD, ...]:
-        """What a gateway key was charged from each of these times on; unknown amounts are none."""
+    def spent(self, queries: Sequence[SpendingQuery]) -> list[NanoUSD]:
+        """What was charged, in the order of the queries, all of one moment. Exact; unknown amounts
+        are none. Raises `ValueError` for a scope without its subject."""
+        ...
+
+    def balances(self, accounts: Sequence[str] | None = None) -> dict[str, NanoUSD]:
+        """What was paid in less what was taken away, by account (None: all of them). Accounts of
+        which neither is known are not there. What was charged is not taken off."""
+        ...
+
+    def credit(self, entry: Charge, audit: AuditRecord) -> Charge:
+        """Adds a `top_up` or an `adjustment`; durable, with its audit, when it returns.
+
+        The same `request_id` again changes nothing, and what was added then is returned. Raises
+        `RecordExists` where that is something else.
+        """
         ...
 
 

@@ -249,6 +249,8 @@ provider_state = Table(
     Index(None, "expires_at_us"),
 )
 
+_no_charge = text("kind <> 'charge'")
+
 # Append-only: the migration adds the triggers that hold it to that, in each engine's own words.
 ledger = Table(
     "ledger",
@@ -275,9 +277,13 @@ ledger = Table(
     Column("note", Text),
     Index(None, "key_id", "at_us"),
     Index(None, "account", "at_us"),
+    Index(None, "at_us"),
+    # What balances are made of: few rows among all the charges.
+    Index("ix_ledger_credits", "account", sqlite_where=_no_charge, postgresql_where=_no_charge),
 )
 
-# What the ledger comes to, kept in the same transactions. The key is whole: `''` is no end user.
+# What the ledger comes to (`usage_rows.py`), kept in the statements that add to it. The key is
+# whole: `''` is no end user.
 usage_hourly = Table(
     "usage_hourly",
     metadata,
@@ -298,4 +304,7 @@ usage_hourly = Table(
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("amount_nano_usd", BigInteger, nullable=False),
     Column("upstream_cost_nano_usd", BigInteger, nullable=False),
+    Index(None, "key_id", "hour_us"),
+    Index(None, "account", "hour_us"),
+    Index(None, "end_user", "hour_us"),
 )

@@ -215,6 +215,10 @@ CREATE INDEX ix_ledger_key_id_at_us ON ledger (key_id, at_us);
 
 CREATE INDEX ix_ledger_account_at_us ON ledger (account, at_us);
 
+CREATE INDEX ix_ledger_at_us ON ledger (at_us);
+
+CREATE INDEX ix_ledger_credits ON ledger (account) WHERE kind <> 'charge';
+
 CREATE TABLE usage_hourly (
     hour_us BIGINT NOT NULL,
     key_id TEXT NOT NULL,
@@ -235,5 +239,38 @@ CREATE TABLE usage_hourly (
     upstream_cost_nano_usd BIGINT NOT NULL,
     CONSTRAINT pk_usage_hourly PRIMARY KEY (hour_us, key_id, account, model, provider, route_model, end_user, tags)
 );
+
+CREATE INDEX ix_usage_hourly_key_id_hour_us ON usage_hourly (key_id, hour_us);
+
+CREATE INDEX ix_usage_hourly_account_hour_us ON usage_hourly (account, hour_us);
+
+CREATE INDEX ix_usage_hourly_end_user_hour_us ON usage_hourly (end_user, hour_us);
+
+CREATE TRIGGER ledger_counts_usage AFTER INSERT ON ledger WHEN NEW.kind = 'charge'
+    BEGIN
+        INSERT INTO usage_hourly (hour_us, key_id, account, model, provider, route_model, end_user,
+            tags, requests, byok_requests, unknown_amounts, input_tokens, output_tokens,
+            cached_read_tokens, reasoning_tokens, amount_nano_usd, upstream_cost_nano_usd)
+        VALUES (NEW.at_us - NEW.at_us % 3600000000, NEW.key_id, NEW.account, NEW.model,
+            NEW.provider, NEW.route_model, COALESCE(NEW.end_user, ''), NEW.tags, 1, NEW.is_byok,
+            NEW.amount_nano_usd IS NULL,
+            COALESCE(NEW.prompt_tokens, 0) + COALESCE(NEW.cached_read_tokens, 0)
+                + COALESCE(NEW.cache_write_tokens, 0) + COALESCE(NEW.cache_write_1h_tokens, 0)
+                + COALESCE(NEW.audio_input_tokens, 0) + COALESCE(NEW.image_input_tokens, 0),
+            COALESCE(NEW.completion_tokens, 0) + COALESCE(NEW.reasoning_tokens, 0)
+                + COALESCE(NEW.audio_output_tokens, 0) + COALESCE(NEW.image_output_tokens, 0),
+            COALESCE(NEW.cached_read_tokens, 0), COALESCE(NEW.reasoning_tokens, 0),
+            COALESCE(NEW.amount_nano_usd, 0), COALESCE(NEW.upstream_cost_nano_usd, 0))
+        ON CONFLICT (hour_us, key_id, account, model, provider, route_model, end_user, tags)
+        DO UPDATE SET requests = requests + excluded.requests,
+            byok_requests = byok_requests + excluded.byok_requests,
+            unknown_amounts = unknown_amounts + excluded.unknown_amounts,
+            input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cached_read_tokens = cached_read_tokens + excluded.cached_read_tokens,
+            reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
+            amount_nano_usd = amount_nano_usd + excluded.amount_nano_usd,
+            upstream_cost_nano_usd = upstream_cost_nano_usd + excluded.upstream_cost_nano_usd;
+    END;
 
 INSERT INTO alembic_version VALUES ('0006');

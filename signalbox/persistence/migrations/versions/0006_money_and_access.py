@@ -40,6 +40,36 @@ USAGE_SO_FAR = """
     GROUP BY at_us - at_us % 3600000000, key_id, account, model, provider, route_model, tags
 """
 
+# Each charge that is really new, and no other: SQLite counts it in the statement that adds it.
+COUNT_USAGE_SQLITE = """
+    CREATE TRIGGER ledger_counts_usage AFTER INSERT ON ledger WHEN NEW.kind = 'charge'
+    BEGIN
+        INSERT INTO usage_hourly (hour_us, key_id, account, model, provider, route_model, end_user,
+            tags, requests, byok_requests, unknown_amounts, input_tokens, output_tokens,
+            cached_read_tokens, reasoning_tokens, amount_nano_usd, upstream_cost_nano_usd)
+        VALUES (NEW.at_us - NEW.at_us % 3600000000, NEW.key_id, NEW.account, NEW.model,
+            NEW.provider, NEW.route_model, COALESCE(NEW.end_user, ''), NEW.tags, 1, NEW.is_byok,
+            NEW.amount_nano_usd IS NULL,
+            COALESCE(NEW.prompt_tokens, 0) + COALESCE(NEW.cached_read_tokens, 0)
+                + COALESCE(NEW.cache_write_tokens, 0) + COALESCE(NEW.cache_write_1h_tokens, 0)
+                + COALESCE(NEW.audio_input_tokens, 0) + COALESCE(NEW.image_input_tokens, 0),
+            COALESCE(NEW.completion_tokens, 0) + COALESCE(NEW.reasoning_tokens, 0)
+                + COALESCE(NEW.audio_output_tokens, 0) + COALESCE(NEW.image_output_tokens, 0),
+            COALESCE(NEW.cached_read_tokens, 0), COALESCE(NEW.reasoning_tokens, 0),
+            COALESCE(NEW.amount_nano_usd, 0), COALESCE(NEW.upstream_cost_nano_usd, 0))
+        ON CONFLICT (hour_us, key_id, account, model, provider, route_model, end_user, tags)
+        DO UPDATE SET requests = requests + excluded.requests,
+            byok_requests = byok_requests + excluded.byok_requests,
+            unknown_amounts = unknown_amounts + excluded.unknown_amounts,
+            input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cached_read_tokens = cached_read_tokens + excluded.cached_read_tokens,
+            reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
+            amount_nano_usd = amount_nano_usd + excluded.amount_nano_usd,
+            upstream_cost_nano_usd = upstream_cost_nano_usd + excluded.upstream_cost_nano_usd;
+    END
+"""
+
 
 def upgrade() -> None:
     extend_gateway_keys()
@@ -188,6 +218,15 @@ def extend_ledger() -> None:
         op.add_column("ledger", column)
     op.create_index("ix_ledger_key_id_at_us", "ledger", ["key_id", "at_us"])
     op.create_index("ix_ledger_account_at_us", "ledger", ["account", "at_us"])
+    op.create_index("ix_ledger_at_us", "ledger", ["at_us"])
+    no_charge = sa.text("kind <> 'charge'")
+    op.create_index(
+        "ix_ledger_credits",
+        "ledger",
+        ["account"],
+        sqlite_where=no_charge,
+        postgresql_where=no_charge,
+    )
 
 
 def create_usage() -> None:
@@ -198,4 +237,8 @@ def create_usage() -> None:
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in SUMS),
         sa.PrimaryKeyConstraint(*KEY, name="pk_usage_hourly"),
     )
+    for column in ("key_id", "account", "end_user"):
+        op.create_index(f"ix_usage_hourly_{column}_hour_us", "usage_hourly", [column, "hour_us"])
     op.execute(USAGE_SO_FAR)
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(COUNT_USAGE_SQLITE)
