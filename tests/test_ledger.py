@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from signalbox.actors.ledger import ChargeLost, Ledger, RecordedIn
+from signalbox.actors.ledger_sums import LedgerSums
 from signalbox.actors.supervisor import Supervisor
-from signalbox.errors import ActorCrashed
+from signalbox.errors import ActorCrashed, StoreUnavailable
+from signalbox.machines.budget import Budget, BudgetScope, Period
+from signalbox.persistence.money_stores import SpentQuery
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.persistence.stores import Charge
@@ -210,3 +214,26 @@ async def test_charges_in_a_real_database_outlive_the_process(tmp_path: Path) ->
     reopened = SqliteStore.open(tmp_path / "signalbox.db")
     assert all(reopened.load_charge(str(number)) == charge(str(number)) for number in range(50))
     reopened.close()
+
+
+async def test_sums_are_refused_while_charges_wait_in_the_spool(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path)
+    sums = LedgerSums(bench.ledger, bench.store, InlineWorkers())
+    key = Budget("b", "b", BudgetScope.KEY, "key", NanoUSD(100), Period.TOTAL, hard=True)
+    query = SpentQuery(key, 0.0, None, ("left out",))
+    bench.spool.append([charge("of an earlier run", amount=1)])
+    bench.store.fault = database_away
+    async with supervised(bench.supervisor):
+        assert await bench.ledger.record(charge("a", amount=2)) is RecordedIn.SPOOL
+        bench.store.fault = no_fault
+        with pytest.raises(StoreUnavailable, match="wait in the spool"):
+            await sums.spent([query])
+        await trio.sleep(6)
+        assert await sums.spent([query]) == [3]
+        await bench.ledger.record(charge("left out", amount=4))
+        assert await sums.spent([query, replace(query, without=())]) == [3, 7]
+        bench.store.fault = database_away
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await sums.spent([query])

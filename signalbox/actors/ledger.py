@@ -76,6 +76,7 @@ class Ledger:
         self._replay_seconds = replay_seconds
         self._replay_at = math.inf
         self._database_away = False
+        self._spooled = True
         self._recorded = dict.fromkeys(RecordedIn, 0)
         self._replayed = 0
         self._lost = 0
@@ -97,6 +98,12 @@ class Ledger:
         not be written, and the same charge may be recorded again.
         """
         return await self._mailbox.ask(charge, self._deadline_seconds, shielded=True)
+
+    @property
+    def has_spooled(self) -> bool:
+        """Whether charges may wait in this process's spool: in the first moment of a run nobody has
+        looked."""
+        return self._spooled
 
     def statistics(self) -> LedgerStatistics:
         return LedgerStatistics(
@@ -171,6 +178,8 @@ class Ledger:
         self._database_away = False
 
     async def _append_to_spool(self, charges: Sequence[Charge]) -> None:
+        # Before they are there: also what a crash leaves half done may be.
+        self._spooled = True
         await self._workers.run(self._spool.append, charges)
 
     async def _replay(self) -> None:
@@ -186,6 +195,7 @@ class Ledger:
         if replayed:
             logger.info("%d spooled charges are in the database now", replayed)
         self._replayed += replayed
+        self._spooled = False
         self._database_away = False
         self._replay_at = math.inf
 
