@@ -24,7 +24,6 @@ from signalbox.actors.alarms import Alarms
 from signalbox.actors.attempt_tools import STATIC
 from signalbox.actors.changes import Changes
 from signalbox.actors.credentials import RenewingCredentials
-from signalbox.actors.directory import Directory
 from signalbox.actors.discovery import Discoverable, Discovery
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
@@ -62,7 +61,12 @@ from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
-from signalbox.persistence.threads import WorkerThreads, reader_threads, writer_threads
+from signalbox.persistence.threads import (
+    WorkerThreads,
+    reader_threads,
+    waiting_threads,
+    writer_threads,
+)
 from signalbox.types import Secret
 
 logger = logging.getLogger(__name__)
@@ -215,13 +219,9 @@ def build(
     writer = TraceWriter(
         supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
     )
-    key_ring = KeyRing(
-        store, readers, [_declared(key) for key in settings.keys if key.enabled], now
-    )
-    changes = Changes(supervisor, store, readers)
+    key_ring = KeyRing(store, readers, [_declared(key) for key in settings.keys], now)
+    changes = Changes(supervisor, store, readers, waiting_threads())
     changes.add("gateway keys", key_ring.load)
-    directory = Directory(store, readers, settings)
-    changes.add("presets, budgets and users", directory.load)
     stores = _stores(supervisor, settings)
     keys = _provider_keys(settings)
     provider_state = ProviderState(
@@ -338,12 +338,7 @@ def _declared(key: GatewayKeySettings) -> GatewayKey:
         digest=key_digest(key.secret.reveal()),
         limits=KeyLimits(key.id, key.rpm, key.tpm, key.concurrency),
         models=key.models,
-        expires_at=key.expires_at,
-        account=key.owner or key.id,
-        providers=key.providers,
-        tags=key.tags,
-        preset=key.preset,
-        byok_fallback=key.byok_fallback,
+        account=key.id,
     )
 
 

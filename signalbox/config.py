@@ -12,7 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
-from signalbox.config_access import AccessBuilder
 from signalbox.config_build import Builder
 from signalbox.config_check import check
 from signalbox.config_credentials import (
@@ -31,7 +30,6 @@ from signalbox.config_schema import Limits, Server, Storage, Traces
 from signalbox.config_secrets import SecretReader
 from signalbox.config_settings import (
     STRATEGY_SUFFIXES,
-    BudgetSettings,
     FoundKey,
     GatewayKeySettings,
     ProviderKeySettings,
@@ -49,7 +47,6 @@ __all__ = [
     "STRATEGY_SUFFIXES",
     "AwsAccessKey",
     "AzureIdentity",
-    "BudgetSettings",
     "ConfigError",
     "Credential",
     "EntraClient",
@@ -98,9 +95,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
     automatic = source.file is None or not document.providers
     providers = builder.providers(automatic=automatic)
     models = builder.models(providers)
-    access = AccessBuilder(document, builder.secrets, report)
-    keys = access.gateway_keys(providers)
-    budgets, presets = access.budgets(), access.presets()
+    keys = builder.gateway_keys()
     strategy = builder.strategy(document.routing.strategy, ("routing", "strategy"))
     builder.check_fallbacks(document.routing.fallbacks, ("routing", "fallbacks"), None)
     check_rules(document, builder.timeouts, report)
@@ -122,8 +117,6 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
         models=MappingProxyType(models),
         aliases=MappingProxyType(document.aliases),
         keys=keys,
-        budgets=budgets,
-        presets=MappingProxyType(presets),
         found_keys=builder.found_keys(providers, automatic=automatic),
         warnings=(*source.warnings, *report.warnings),
         file=source.file,
@@ -133,7 +126,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
 
 def _storage(given: Storage) -> StorageSettings:
     return StorageSettings(
-        given.database,
+        Secret(given.database),
         None if given.redis is None else Secret(given.redis),
         refuse_without_redis=given.when_redis_is_away == "refuse",
     )

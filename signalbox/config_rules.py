@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from signalbox.config_lines import KeyPath
+from signalbox.config_postgres import is_postgres_url, read_postgres_url
 from signalbox.config_report import Report
 from signalbox.config_schema import Document, Limits, Storage, TimeoutTable
 from signalbox.config_settings import STRATEGY_SUFFIXES
@@ -16,7 +17,6 @@ _REDIS_EXPECTED = (
     "expected redis://host:port/db, rediss:// for TLS, or unix:///path/of.sock?db=0; "
     "port and db may be left out, user:password@ may stand before the host"
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -36,13 +36,6 @@ def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
         report.warn(path, "has no effect in this version")
 
 
-def check_name(path: KeyPath, name: str, report: Report) -> None:
-    if not _NAME.fullmatch(name):
-        report.mistake(
-            path, "expected a name of 1 to 64 letters, digits, -, _ and . (not at its start)"
-        )
-
-
 def _without_effect(document: Document) -> Iterator[KeyPath]:
     """What the file sets and no part of this version reads."""
     if document.limits.default_max_tokens != Limits().default_max_tokens:
@@ -54,14 +47,16 @@ def _without_effect(document: Document) -> Iterator[KeyPath]:
                     yield "models", name, "routes", index, limit
     if document.alerts is not None:
         yield ("alerts",)
+    if document.presets is not None:
+        yield ("presets",)
 
 
 def _check_server(document: Document, report: Report) -> None:
     if document.server.workers > 1:
         report.mistake(
             ("server", "workers"),
-            f"expected 1, got {document.server.workers}: more than one needs PostgreSQL, "
-            "which this version does not have",
+            f"expected 1, got {document.server.workers}: several gateways may be started instead, "
+            "with one PostgreSQL database and one Redis",
         )
     for index, origin in enumerate(document.server.cors_origins):
         if origin != "*" and not _ORIGIN.fullmatch(origin):
@@ -73,12 +68,15 @@ def _check_server(document: Document, report: Report) -> None:
 
 def _check_storage(document: Document, report: Report) -> None:
     database = document.storage.database
-    if database.startswith(("postgresql:", "postgresql+", "postgres:")):
-        report.mistake(
-            ("storage", "database"), "needs PostgreSQL, which this version does not have"
-        )
+    if is_postgres_url(database):
+        try:
+            read_postgres_url(database)
+        except ValueError as error:
+            report.mistake(("storage", "database"), str(error))
     elif not re.fullmatch(r"sqlite:///[^?#]+", database):
-        report.mistake(("storage", "database"), "expected sqlite:///, then a file's path")
+        report.mistake(
+            ("storage", "database"), "expected sqlite:///, then a file's path, or postgresql://…"
+        )
     if document.storage.redis is not None:
         mistake = _redis_mistake(document.storage.redis)
         if mistake is not None:

@@ -33,20 +33,39 @@ class PrivateServer:
 @contextmanager
 def private_postgres() -> Iterator[PrivateServer]:
     """A fresh PostgreSQL whose superuser `postgres` may connect without a password."""
-    programs = postgres_programs()
     with tempfile.TemporaryDirectory(prefix="signalbox-pg-") as name:
         folder = Path(name)
-        as_user: list[str] = []
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            shutil.chown(folder, "postgres")
-            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"]
-        initdb = [f"{programs}/initdb", f"--pgdata={folder}/data", "--username=postgres"]
-        initdb += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        subprocess.run([*as_user, *initdb], check=True, cwd=folder, capture_output=True)
-        serve = [f"{programs}/postgres", "-D", f"{folder}/data", "-k", name]
-        serve += ["-c", "listen_addresses=", "-c", "fsync=off"]
-        with _running([*as_user, *serve], folder, signal.SIGINT) as process:
-            yield PrivateServer(process, folder)
+        make_postgres_data(folder)
+        with postgres_in(folder) as server:
+            yield server
+
+
+def make_postgres_data(folder: Path) -> None:
+    """The files of a server with nothing in it."""
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+    initdb = [f"{postgres_programs()}/initdb", f"--pgdata={folder}/data", "--username=postgres"]
+    initdb += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    subprocess.run([*_as_postgres(), *initdb], check=True, cwd=folder, capture_output=True)
+
+
+@contextmanager
+def postgres_in(folder: Path, *options: str) -> Iterator[PrivateServer]:
+    """As `private_postgres`, on files that are there: another one may follow it there.
+
+    A stop ends what is under way, as a restart by an operator does.
+    """
+    serve = [f"{postgres_programs()}/postgres", "-D", f"{folder}/data", "-k", str(folder)]
+    serve += ["-c", "listen_addresses=", "-c", "fsync=off", *options]
+    with _running([*_as_postgres(), *serve], folder, signal.SIGINT) as process:
+        yield PrivateServer(process, folder)
+
+
+def _as_postgres() -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"]
 
 
 @contextmanager

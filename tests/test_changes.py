@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from signalbox.actors.changes import POLL_SECONDS, Changes
+from signalbox.actors.changes import AGAIN_SECONDS, Changes
 from signalbox.actors.supervisor import Supervisor
 from signalbox.config import ConfigError
 from signalbox.errors import SignalboxError, StoreUnavailable
@@ -31,7 +31,9 @@ class World:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.supervisor = Supervisor()
-        self.changes = Changes(self.supervisor, self.store, InlineWorkers())
+        self.changes = Changes(
+            self.supervisor, self.store, InlineWorkers(), InlineWorkers(AGAIN_SECONDS)
+        )
         self.keys, self.presets = Reader(), Reader()
         self.changes.add("keys", self.keys)
         self.changes.add("presets", self.presets)
@@ -47,7 +49,7 @@ def world(autojump_clock: MockClock) -> World:
 
 
 async def some_polls() -> None:
-    await trio.sleep(4 * POLL_SECONDS)
+    await trio.sleep(4 * AGAIN_SECONDS)
 
 
 async def test_a_change_is_read_within_a_poll_and_only_once(world: World) -> None:
@@ -56,7 +58,7 @@ async def test_a_change_is_read_within_a_poll_and_only_once(world: World) -> Non
         await some_polls()
         assert world.reads == (1, 1)
         records.insert(world.store, records.key("new"))
-        await trio.sleep(1.5 * POLL_SECONDS)
+        await trio.sleep(1.5 * AGAIN_SECONDS)
         assert world.reads == (2, 2)
         await some_polls()
         assert world.reads == (2, 2)

@@ -298,9 +298,12 @@ default_max_tokens = 100
         "a secret in the configuration itself is for trials only",
         "signalbox.toml:8: models.m.fallbacks[0]: "
         "has no effect: a model cannot fall back to itself",
+        "signalbox.toml:11: keys.ci.budget: "
+        "has no effect in this version: nothing limits what this key spends",
         "signalbox.toml:16: limits.default_max_tokens: has no effect in this version",
         "signalbox.toml:7: models.m.routes[0].tpm: has no effect in this version",
         "signalbox.toml:1: alerts: has no effect in this version",
+        "signalbox.toml:12: presets: has no effect in this version",
     )
 
 
@@ -348,7 +351,7 @@ MISPLACED_SECRETS = [
     f"[providers.openai]\nkeys = [{{ value = '{CANARY}' }}, {{ value = '{CANARY}' }}]",
     f"[providers.openai]\nkeys = []\nbase_url = 'https://u:{CANARY}@h'",
     f"[keys.ci]\nkey = '{CANARY}'",
-    f"storage.database = 'postgresql://u:{CANARY}@h/d'",
+    f"storage.database = 'postgresql://u:{CANARY}@h'",
     f"storage.redis = 'redis://u:{CANARY}/@h'",
     f"storage.redis = 'redis://u:{CANARY}@h/x'",
     LOCAL + f"models.m.routes = [{ROUTE[:-2]}, headers = {{ x = ['{CANARY}'] }} }}]",
@@ -370,6 +373,7 @@ def test_settings_never_show_a_secret(tmp_path: Path) -> None:
         {
             "K": CANARY,
             "SIGNALBOX_ADMIN_TOKEN": CANARY,
+            "SIGNALBOX_STORAGE__DATABASE": f"postgresql://u:{CANARY}@h/d",
             "SIGNALBOX_STORAGE__REDIS": f"redis://u:{CANARY}@h",
         },
     )

@@ -63,7 +63,7 @@ MISTAKES = {
     "price of a wrong unit": (
         LOCAL + f"[models.m]\nroutes = [{ROUTE[:-2]}, input = -1, output = 1 }}]",
         "signalbox.toml:3: models.m.routes[0].input: "
-        "expected US dollars from 0 to 1000000 with at most 9 decimals, got -1",
+        "expected a price from 0 to 1000000 with at most 9 decimals, got -1",
     ),
     "half a price": (
         LOCAL + f"[models.m]\nroutes = [\n{ROUTE[:-2]}, input = 1 }}]",
@@ -162,11 +162,12 @@ MISTAKES = {
     "several workers": (
         "server.workers = 2",
         "signalbox.toml:1: server.workers: expected 1, got 2: "
-        "more than one needs PostgreSQL, which this version does not have",
+        "several gateways may be started instead, with one PostgreSQL database and one Redis",
     ),
-    "PostgreSQL": (
-        "storage.database = 'postgresql://u:p@h/d'",
-        "signalbox.toml:1: storage.database: needs PostgreSQL, which this version does not have",
+    "PostgreSQL without a database": (
+        "storage.database = 'postgresql://u:p@h'",
+        "signalbox.toml:1: storage.database: expected postgresql://user:password@host/database, "
+        "with %40, %2F and the like for special characters in the password",
     ),
     "Redis by another scheme": (
         "storage.redis = 'http://h'",
@@ -190,7 +191,8 @@ MISTAKES = {
     ),
     "other database": (
         "storage.database = 'signalbox.db'",
-        "signalbox.toml:1: storage.database: expected sqlite:///, then a file's path",
+        "signalbox.toml:1: storage.database: "
+        "expected sqlite:///, then a file's path, or postgresql://…",
     ),
     "origin with a path": (
         "[server]\ncors_origins = [\n'https://a.example/x']",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -29,24 +29,12 @@ from signalbox.persistence.records import (
 )
 from signalbox.persistence.stores import Store
 from tests import records
-from tests.engines import ENGINES, OpenStore
+from tests.engines import OpenStore
 
 # One store serves all examples of a property: the records' keys are new each time.
 on_one_store = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(params=ENGINES)
-def open_store(request: pytest.FixtureRequest) -> OpenStore:
-    engine: str = request.param
-    return ENGINES[engine]
-
-
-@pytest.fixture
-def store(open_store: OpenStore, tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path)) as store:
-        yield store
 
 
 def again(store: Store, record: Managed) -> Managed | None:
@@ -168,3 +156,39 @@ def test_the_change_mark_tells_others_changes_and_not_ones_own(
         records.insert(command_line, records.key("other"))
         assert gateway.change_mark() != before
         assert [key.name for key in gateway.records(GatewayKeyRecord)] == ["own", "other"]
+
+
+def test_whoever_waits_for_a_change_is_woken_by_anothers(
+    open_store: OpenStore, tmp_path: Path
+) -> None:
+    with (
+        closing(open_store(tmp_path)) as gateway,
+        closing(open_store(tmp_path)) as command_line,
+        ThreadPoolExecutor(1) as waiter,
+    ):
+        for name in ("one", "two"):
+            mark = gateway.change_mark()
+            waiting = waiter.submit(until_another_mark, gateway, mark)
+            records.insert(command_line, records.key(name))
+            assert waiting.result(30) != mark
+
+
+def test_whoever_waits_is_let_go(store: Store) -> None:
+    mark = store.change_mark()
+    with ThreadPoolExecutor(1) as waiter:
+        # An engine may return from the first wait at once.
+        waiter.submit(store.wait_for_change, mark, 0.0).result(30)
+        waiting = waiter.submit(store.wait_for_change, mark, 3600.0)
+        store.stop_waiting()
+        assert waiting.result(30) == mark
+
+
+def test_a_wait_ends_after_its_time(store: Store) -> None:
+    mark = store.change_mark()
+    assert [store.wait_for_change(mark, 0.01) for _ in range(3)] == [mark] * 3
+
+
+def until_another_mark(store: Store, mark: int) -> int:
+    while (found := store.wait_for_change(mark, 3600.0)) == mark:
+        pass
+    return found

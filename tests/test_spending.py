@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from signalbox.persistence.record_store import RecordExists
 from signalbox.persistence.stores import Charge, SpendingQuery, Store
 from signalbox.types import NanoUSD
 from tests import records
-from tests.engines import ENGINES, OpenStore
+from tests.engines import OpenStore
 from tests.fakes import asked
 
 HOUR = 3600.0
@@ -24,18 +23,6 @@ HOUR = 3600.0
 on_one_store = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(params=ENGINES)
-def open_store(request: pytest.FixtureRequest) -> OpenStore:
-    engine: str = request.param
-    return ENGINES[engine]
-
-
-@pytest.fixture
-def store(open_store: OpenStore, tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path)) as store:
-        yield store
 
 
 _times = st.tuples(

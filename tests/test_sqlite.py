@@ -224,7 +224,7 @@ def test_the_rows_name_the_columns_of_the_tables() -> None:
         ({"state": "failed"}, "ix_traces_failed"),
         ({"state": "done"}, "sqlite_autoindex_traces_1"),
         ({"model": "m"}, "ix_traces_model_id"),
-        ({"model": "m", "before": "0"}, "ix_traces_model_id"),
+        ({"model": "m", "before": records.fresh_id()}, "ix_traces_model_id"),
     ],
 )
 def test_a_page_of_traces_comes_from_an_index_in_its_order(

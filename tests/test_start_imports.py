@@ -26,6 +26,7 @@ LATER = {
     "jinja2": "a page is asked for",
     "prometheus_client": "a page is asked for",
     "redis": "storage.redis is set",
+    "psycopg": "storage.database is on a PostgreSQL server",
     "cryptography": "a key of Google's signs for a token",
     "signalbox.adapters.anthropic": "a provider speaks Anthropic's dialect",
     "signalbox.adapters.azure": "a provider is Azure",

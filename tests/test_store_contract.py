@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -25,24 +24,15 @@ from signalbox.persistence.stores import (
 from signalbox.persistence.trace_values import unplain
 from signalbox.types import NanoUSD, Route, Secret, Usage
 from tests import records
-from tests.engines import ENGINES, OpenStore
+from tests.engines import OpenStore
 
 # One store serves all examples of a property: the records' ids are new each time.
+on_stores = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 on_one_store = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(params=ENGINES)
-def open_store(request: pytest.FixtureRequest) -> OpenStore:
-    engine: str = request.param
-    return ENGINES[engine]
-
-
-@pytest.fixture
-def store(open_store: OpenStore, tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path)) as store:
-        yield store
 
 
 def without_details(trace: TraceRecord) -> TraceRecord:
@@ -210,7 +200,7 @@ def test_a_sequence_number_used_twice_is_named(store: Store) -> None:
         store.save_traces([odd])
 
 
-@settings(max_examples=15, deadline=None)
+@on_stores
 @given(
     st.lists(
         st.tuples(
@@ -224,9 +214,8 @@ def test_a_sequence_number_used_twice_is_named(store: Store) -> None:
     st.sampled_from([None, "done", "failed"]),
     st.sampled_from([None, "a", "b"]),
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_pages_show_each_trace_once_newest_first(
-    engine: str,
+    open_store: OpenStore,
     tmp_path_factory: pytest.TempPathFactory,
     made: list[tuple[int, str, str]],
     limit: int,
@@ -239,7 +228,7 @@ def test_pages_show_each_trace_once_newest_first(
         )
         for ms, state, model in made
     ]
-    with closing(ENGINES[engine](tmp_path_factory.mktemp("pages"))) as store:
+    with closing(open_store(tmp_path_factory.mktemp("pages"))) as store:
         store.save_traces(traces)
         seen: list[TraceRecord] = []
         while page := store.list_traces(
@@ -267,18 +256,17 @@ def test_a_page_of_nothing_is_refused(store: Store, limit: int) -> None:
         store.list_traces(limit=limit)
 
 
-@settings(max_examples=15, deadline=None)
+@on_stores
 @given(st.lists(st.integers(0, 3), max_size=8), st.integers(0, 4), st.integers(0, 9))
-@pytest.mark.parametrize("engine", ENGINES)
 def test_retention_takes_the_oldest_and_never_more_than_its_limit(
-    engine: str,
+    open_store: OpenStore,
     tmp_path_factory: pytest.TempPathFactory,
     started: list[int],
     older_than: int,
     limit: int,
 ) -> None:
     traces = [records.trace(started_at=float(at)) for at in started]
-    with closing(ENGINES[engine](tmp_path_factory.mktemp("retention"))) as store:
+    with closing(open_store(tmp_path_factory.mktemp("retention"))) as store:
         store.save_traces(traces)
         count = store.delete_traces(older_than=float(older_than), limit=limit)
         left = [trace.started_at for trace in traces if store.load_trace(trace.id) == trace]

@@ -21,8 +21,10 @@ from signalbox.persistence.stores import ManagedStore
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.25
-"""How late what was changed elsewhere may be seen. A look costs a thread 20 µs."""
+WAIT_SECONDS = 2.0
+"""After which the mark is looked at although the store told of nothing."""
+AGAIN_SECONDS = 0.25
+"""After which what could not be read is read again."""
 
 Reload = Callable[[], Awaitable[None]]
 
@@ -30,9 +32,13 @@ Reload = Callable[[], Awaitable[None]]
 class Changes:
     """The actor that looks for changes."""
 
-    def __init__(self, supervisor: Supervisor, store: ManagedStore, workers: Workers) -> None:
+    def __init__(
+        self, supervisor: Supervisor, store: ManagedStore, workers: Workers, waiters: Workers
+    ) -> None:
+        """`waiters` are threads that nothing else needs: one of them waits all the time."""
         self._store = store
         self._workers = workers
+        self._waiters = waiters
         self._reloads: dict[str, Reload] = {}
         self._mark: int | None = None
         self._reading = trio.Lock()
@@ -69,17 +75,28 @@ class Changes:
             raise failures[0]
 
     async def _run(self, mailbox: Mailbox[None, None]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await mailbox.receive_batch(1)
+            self._store.stop_waiting()
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
         while True:
-            with trio.move_on_after(POLL_SECONDS):
-                await mailbox.receive_batch(1)
-                return
             try:
-                if await self._workers.run(self._store.change_mark) != self._mark:
+                if self._mark is None or await self._wait(self._mark) != self._mark:
                     await self.refresh()
             except StoreUnavailable as error:
                 logger.warning("what others changed is not seen, the database is away: %s", error)
+                await trio.sleep(AGAIN_SECONDS)
             except SignalboxError:
-                """It is logged, and read again with the next change."""
+                # It is logged, and read again with the next change.
+                if self._mark is None:
+                    await trio.sleep(AGAIN_SECONDS)
+
+    async def _wait(self, mark: int) -> int:
+        """The mark that is found then."""
+        return await self._waiters.run(self._store.wait_for_change, mark, WAIT_SECONDS)
 
 
 async def _tried(name: str, reload: Reload) -> SignalboxError | None:

@@ -12,10 +12,10 @@ from signalbox.adapters.models import ModelTable, UnknownModel
 from signalbox.cli.banner import nothing_to_call
 from signalbox.cli.common import (
     MISUSED,
-    database_file,
     fail,
     load_models,
     located,
+    named_database,
     read_settings,
 )
 from signalbox.cli.table import table
@@ -28,7 +28,7 @@ from signalbox.types import Price
 def check(config: Path | None, data_dir: Path) -> None:
     """Checks the configuration and shows every model's routes."""
     settings = read_settings(config)
-    database = database_file(settings, data_dir)
+    database = named_database(settings, data_dir)
     try:
         models = load_models(settings)
     except ConfigError as error:

@@ -17,6 +17,7 @@ from signalbox.adapters.catalogue import Catalogue
 from signalbox.adapters.models import ModelTable
 from signalbox.cli.prices import price_data
 from signalbox.config import ConfigError, Settings, load_settings, read_environ
+from signalbox.config_postgres import PostgresUrl
 from signalbox.errors import StoreUnavailable
 from signalbox.ids import Uuid7Generator
 from signalbox.persistence.open import open_store, parse_database_url
@@ -74,8 +75,8 @@ def load_models(settings: Settings) -> ModelTable:
     return ModelTable(settings, Catalogue(price_data(), today))
 
 
-def database_file(settings: Settings, data_dir: Path) -> Path:
-    """The file of the database, which may not be there; a wrong URL ends the command."""
+def named_database(settings: Settings, data_dir: Path) -> Path | PostgresUrl:
+    """The database, or its file, which may not be there; a wrong URL ends the command."""
     try:
         return parse_database_url(settings.storage.database, data_dir)
     except ValueError as error:
@@ -87,7 +88,7 @@ def database_file(settings: Settings, data_dir: Path) -> Path:
 @contextmanager
 def opened_store(settings: Settings, data_dir: Path, code: int = FAILED) -> Iterator[Store]:
     """The store, open; trouble with it ends the command with the exit code `code`."""
-    database_file(settings, data_dir)
+    named_database(settings, data_dir)
     try:
         make_private(data_dir)
     except OSError as error:
@@ -107,12 +108,17 @@ def opened_store(settings: Settings, data_dir: Path, code: int = FAILED) -> Iter
 @contextmanager
 def existing_store(settings: Settings, data_dir: Path, code: int = FAILED) -> Iterator[Store]:
     """As `opened_store`, for commands that have nothing to do where there is no database yet."""
-    path = database_file(settings, data_dir)
-    if not path.exists():
+    database = named_database(settings, data_dir)
+    if is_missing(database):
         where = "--data-dir or --config may name another place"
-        fail(f"there is no database {path} yet; {where}", code)
+        fail(f"there is no database {database} yet; {where}", code)
     with opened_store(settings, data_dir, code) as store:
         yield store
+
+
+def is_missing(database: Path | PostgresUrl) -> bool:
+    """Whether it is a file that is not there; what a server has is seen when it is opened."""
+    return isinstance(database, Path) and not database.exists()
 
 
 def make_private(folder: Path) -> None:

@@ -9,10 +9,11 @@ import click
 from msgspec.structs import replace
 
 from signalbox.cli.common import (
-    database_file,
     existing_store,
     fail,
+    is_missing,
     located,
+    named_database,
     new_id,
     opened_store,
     read_settings,
@@ -84,7 +85,7 @@ def list_keys(config: Path | None, data_dir: Path) -> None:
     """Lists the keys of the configuration and of the database."""
     settings = read_settings(config)
     records: list[GatewayKeyRecord] = []
-    if database_file(settings, data_dir).exists():
+    if not is_missing(named_database(settings, data_dir)):
         with existing_store(settings, data_dir) as store:
             records = store.records(GatewayKeyRecord)
     rows: list[tuple[str, ...]] = [

@@ -12,22 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock
+from threading import Event, Lock
 
 from signalbox.errors import StoreUnavailable
-from signalbox.persistence import crediting, spending
-from signalbox.persistence.columns import microseconds, storable_text
-from signalbox.persistence.record_store import RecordStore
-from signalbox.persistence.records import AuditRecord
+from signalbox.persistence.columns import microseconds
 from signalbox.persistence.rows import (
     LEDGER_COLUMNS,
     STATE_COLUMNS,
     Values,
     charge_row,
-    read_charge,
-    read_state,
     state_row,
 )
+from signalbox.persistence.sql_store import SqlStore
 from signalbox.persistence.sqlite_file import (
     connect_reader,
     connect_writer,
@@ -36,7 +32,7 @@ from signalbox.persistence.sqlite_file import (
     saying,
 )
 from signalbox.persistence.sqlite_inserts import Insert, is_one_statement
-from signalbox.persistence.stores import Charge, SpendingQuery, StateRecord, TraceRecord
+from signalbox.persistence.stores import Charge, StateRecord, TraceRecord
 from signalbox.persistence.threads import READERS
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
@@ -44,21 +40,13 @@ from signalbox.persistence.trace_rows import (
     TRACE_COLUMNS,
     event_row,
     payload_row,
-    read_trace,
     trace_row,
 )
-from signalbox.types import NanoUSD
 
 # One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
 # second, so that a charge never waits long behind it.
 _TRACES_DELETED_AT_ONCE = 100
-_DIGESTS_AT_ONCE = 500
-"""Well under the number of variables that any build of SQLite takes in one statement."""
-
-
-def _select(columns: Sequence[str], table: str) -> str:
-    return f"SELECT {', '.join(columns)} FROM {table}"
-
+_LOOK_SECONDS = 0.25
 
 _INSERT_CHARGES = Insert("ledger", LEDGER_COLUMNS, "ON CONFLICT (request_id) DO NOTHING")
 _INSERT_TRACES = Insert("traces", TRACE_COLUMNS, "ON CONFLICT (id) DO NOTHING")
@@ -71,24 +59,14 @@ _INSERT_STATE = Insert(
     " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us,"
     " state = excluded.state",
 )
-_SELECT_CHARGE = _select(LEDGER_COLUMNS, "ledger")
-_SELECT_TRACE = _select(TRACE_COLUMNS, "traces")
-_SELECT_EVENTS = _select(EVENT_COLUMNS, "trace_events") + " WHERE trace_id = ?"
-_SELECT_PAYLOADS = _select(PAYLOAD_COLUMNS, "trace_payloads") + " WHERE trace_id = ?"
-_SELECT_STATE = _select(STATE_COLUMNS, "provider_state")
 _DELETE_OLDEST = """
     DELETE FROM traces WHERE id IN (
         SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?
     )
 """
-_DELETE_EXPIRED_STATE = """
-    DELETE FROM provider_state WHERE digest IN (
-        SELECT digest FROM provider_state WHERE expires_at_us <= ? ORDER BY expires_at_us LIMIT ?
-    )
-"""
 
 
-class SqliteStore(RecordStore):
+class SqliteStore(SqlStore):
     """The `Store` of one SQLite file. Its methods may be called from any thread."""
 
     def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
@@ -97,6 +75,7 @@ class SqliteStore(RecordStore):
         self._inode = os.stat(path).st_ino
         self._writer = writer
         self._writer_lock = Lock()
+        self._stop_waiting = Event()
         self._readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         for _ in range(READERS):
             self._readers.put(connect_reader(path))
@@ -127,25 +106,6 @@ class SqliteStore(RecordStore):
         with self._transaction("append charges") as writer:
             _INSERT_CHARGES.run(writer, rows)
 
-    def load_charge(self, request_id: str) -> Charge | None:
-        with self._reading("load a charge") as reader:
-            found = reader.execute(
-                _SELECT_CHARGE + " WHERE request_id = ?", (storable_text(request_id),)
-            ).fetchone()
-        return None if found is None else read_charge(found)
-
-    def spent(self, queries: Sequence[SpendingQuery]) -> list[NanoUSD]:
-        with self._reading("sum what was spent") as session:
-            return spending.spent(session, queries)
-
-    def balances(self, accounts: Sequence[str] | None = None) -> dict[str, NanoUSD]:
-        with self._reading("sum what was paid in") as session:
-            return spending.balances(session, accounts)
-
-    def credit(self, entry: Charge, audit: AuditRecord) -> Charge:
-        with self._changing(f"add a {entry.kind} to the ledger") as session:
-            return crediting.credit(session, entry, audit)
-
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
         batch = [(trace_row(t), event_row(t), payload_row(t)) for t in traces]
         with self._transaction("save traces") as writer:
@@ -156,38 +116,6 @@ class SqliteStore(RecordStore):
                 writer.execute("BEGIN IMMEDIATE")
                 for rows in batch:
                     _save(writer, [rows])
-
-    def load_trace(self, trace_id: str) -> TraceRecord | None:
-        key = (storable_text(trace_id),)
-        with self._reading("load a trace") as reader:
-            found = reader.execute(_SELECT_TRACE + " WHERE id = ?", key).fetchone()
-            events = reader.execute(_SELECT_EVENTS, key).fetchone()
-            payloads = reader.execute(_SELECT_PAYLOADS, key).fetchone()
-        return None if found is None else read_trace(found, events, payloads)
-
-    def list_traces(
-        self,
-        *,
-        limit: int,
-        before: str | None = None,
-        state: str | None = None,
-        model: str | None = None,
-    ) -> list[TraceRecord]:
-        """Newest by id: ids are UUIDv7, so the page before a deleted trace is still that page."""
-        if limit < 1:
-            raise ValueError(f"limit is {limit}, expected at least 1")
-        wanted = {"id < ?": before, "state = ?": state, "model = ?": model}
-        filters = {
-            test: storable_text(value) for test, value in wanted.items() if value is not None
-        }
-        if state == "failed":
-            # In so many words, so that the index of the failed ones is seen to serve.
-            filters["state = 'failed' AND state = ?"] = filters.pop("state = ?")
-        where = f" WHERE {' AND '.join(filters)}" if filters else ""
-        statement = f"{_SELECT_TRACE}{where} ORDER BY id DESC LIMIT ?"
-        with self._reading("list traces") as reader:
-            found = reader.execute(statement, (*filters.values(), limit)).fetchall()
-        return [read_trace(values) for values in found]
 
     def delete_traces(self, *, older_than: float, limit: int) -> int:
         """Oldest first, in transactions of 100, with their events and payloads."""
@@ -207,25 +135,23 @@ class SqliteStore(RecordStore):
         with self._transaction("save whose state it is") as writer:
             _INSERT_STATE.run(writer, rows)
 
-    def load_state(self, digests: Sequence[bytes]) -> list[StateRecord]:
-        found: list[StateRecord] = []
-        with self._reading("load whose state it is") as reader:
-            for start in range(0, len(digests), _DIGESTS_AT_ONCE):
-                part = digests[start : start + _DIGESTS_AT_ONCE]
-                where = f" WHERE digest IN ({', '.join('?' * len(part))})"
-                found += map(read_state, reader.execute(_SELECT_STATE + where, part))
-        return found
-
-    def delete_state(self, *, expired_at: float, limit: int) -> int:
-        expired_at_us = microseconds(expired_at, "expired_at")
-        with self._transaction("delete whose state it was") as writer:
-            return writer.execute(_DELETE_EXPIRED_STATE, (expired_at_us, limit)).rowcount
-
     def change_mark(self) -> int:
         """SQLite's data version as the writer sees it: its own commits leave it as it is."""
         with self._writer_lock, saying("look for changes", self._path):
             (mark,) = self._writer.execute("PRAGMA data_version").fetchone()
         return int(mark)
+
+    def wait_for_change(self, mark: int, seconds: float) -> int:
+        """Looks again every quarter of a second, which costs a thread 20 µs."""
+        while (found := self.change_mark()) == mark and seconds > 0:
+            if self._stop_waiting.wait(min(seconds, _LOOK_SECONDS)):
+                self._stop_waiting.clear()
+                break
+            seconds -= _LOOK_SECONDS
+        return found
+
+    def stop_waiting(self) -> None:
+        self._stop_waiting.set()
 
     def ping(self) -> None:
         """Also notices a file that was deleted or replaced, whose charges would be lost."""

@@ -227,6 +227,18 @@ class ManagedStore(Protocol):
         """A number that differs after another process has committed a change."""
         ...
 
+    def wait_for_change(self, mark: int, seconds: float) -> int:
+        """The change mark, as soon as it is another one than `mark`, or after `seconds`.
+
+        Sooner where `stop_waiting` was called, or where the engine cannot tell whose change it was.
+        One thread at a time waits.
+        """
+        ...
+
+    def stop_waiting(self) -> None:
+        """Whoever waits for a change returns at once; where nobody does, the next one."""
+        ...
+
 
 class Store(LedgerStore, SpendingStore, TraceStore, ProviderStateStore, ManagedStore, Protocol):
     """One engine that keeps all of it."""

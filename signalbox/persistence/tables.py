@@ -64,7 +64,8 @@ def usage_columns() -> list[Column[int] | Column[bool] | Column[str]]:
 gateway_keys = Table(
     "gateway_keys",
     metadata,
-    Column("id", UuidText, primary_key=True),
+    # Text on every engine, as in all tables that are asked for whatever somebody typed.
+    Column("id", String(36), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("prefix", Text, nullable=False),

@@ -75,3 +75,8 @@ def writer_threads() -> WorkerThreads:
 
 def reader_threads() -> WorkerThreads:
     return WorkerThreads("store-reader", READERS)
+
+
+def waiting_threads() -> WorkerThreads:
+    """One that waits for what others change."""
+    return WorkerThreads("store-changes", 1)

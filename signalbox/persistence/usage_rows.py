@@ -7,6 +7,8 @@ is SQL that SQLite and PostgreSQL share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from signalbox.persistence.rows import HOURLY_COLUMNS, HOURLY_KEY
 
 HOUR_US = 3_600_000_000
@@ -54,10 +56,11 @@ def folded(source: str, test: str = COUNTED) -> str:
     return f"SELECT {columns} FROM {source} WHERE {test} GROUP BY {key} ORDER BY {key}"
 
 
-def added(rows: str) -> str:
-    """Adds `rows`, such as `folded` gives, to `usage_hourly`."""
+def added(rows: str, key: Sequence[str] = HOURLY_KEY) -> str:
+    """Adds `rows`, such as `folded` gives, to `usage_hourly`. `key`: as the engine's unique index
+    has it."""
     sums = ", ".join(f"{name} = usage_hourly.{name} + excluded.{name}" for name in _SUMS)
     return (
         f"INSERT INTO usage_hourly ({', '.join(HOURLY_COLUMNS)}) {rows}"
-        f" ON CONFLICT ({', '.join(HOURLY_KEY)}) DO UPDATE SET {sums}"
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sums}"
     )

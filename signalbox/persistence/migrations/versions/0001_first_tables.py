@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from signalbox.persistence.migrations import on_postgres
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -55,7 +57,7 @@ def upgrade() -> None:
 def create_gateway_keys() -> None:
     op.create_table(
         "gateway_keys",
-        sa.Column("id", UUID_TEXT, nullable=False),
+        sa.Column("id", sa.String(36), nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("prefix", sa.Text, nullable=False),
@@ -70,6 +72,9 @@ def create_gateway_keys() -> None:
         sa.UniqueConstraint("name", name="uq_gateway_keys_name"),
         sa.UniqueConstraint("digest", name="uq_gateway_keys_digest"),
     )
+    if on_postgres.is_postgres():
+        on_postgres.create_changes()
+        on_postgres.watch("gateway_keys")
 
 
 def create_traces() -> None:
@@ -98,8 +103,12 @@ def create_traces() -> None:
         sa.Column("first_token_us", sa.BigInteger),
         sa.Column("duration_us", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_traces"),
+        postgresql_partition_by=on_postgres.by_day("id"),
     )
-    op.create_index("ix_traces_model_id", "traces", ["model", "id"])
+    on_postgres.create_default_partition("traces")
+    # PostgreSQL indexes no value of more than 2,700 bytes, and a model's name is a client's word.
+    model = sa.text("substr(model, 1, 200)") if on_postgres.is_postgres() else "model"
+    op.create_index("ix_traces_model_id", "traces", [model, "id"])
     op.create_index("ix_traces_state_id", "traces", ["state", "id"])
     op.create_index("ix_traces_started_at_us", "traces", ["started_at_us"])
 
@@ -114,13 +123,10 @@ def create_trace_details() -> None:
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("trace_id", "seq", name="pk_trace_events"),
-        sa.ForeignKeyConstraint(
-            ["trace_id"],
-            ["traces.id"],
-            name="fk_trace_events_trace_id_traces",
-            ondelete="CASCADE",
-        ),
+        *of_a_trace("trace_events"),
+        postgresql_partition_by=on_postgres.by_day("trace_id"),
     )
+    on_postgres.create_default_partition("trace_events")
     op.create_table(
         "trace_payloads",
         sa.Column("trace_id", UUID_TEXT, nullable=False),
@@ -130,13 +136,18 @@ def create_trace_details() -> None:
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("truncated", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("trace_id", "seq", name="pk_trace_payloads"),
-        sa.ForeignKeyConstraint(
-            ["trace_id"],
-            ["traces.id"],
-            name="fk_trace_payloads_trace_id_traces",
-            ondelete="CASCADE",
-        ),
+        *of_a_trace("trace_payloads"),
+        postgresql_partition_by=on_postgres.by_day("trace_id"),
     )
+    on_postgres.create_default_partition("trace_payloads")
+
+
+def of_a_trace(table: str) -> list[sa.ForeignKeyConstraint]:
+    """Not on PostgreSQL, where a day is dropped whole: it would have to look for each trace."""
+    if on_postgres.is_postgres():
+        return []
+    name = f"fk_{table}_trace_id_traces"
+    return [sa.ForeignKeyConstraint(["trace_id"], ["traces.id"], name=name, ondelete="CASCADE")]
 
 
 def create_ledger() -> None:
@@ -157,5 +168,8 @@ def create_ledger() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_ledger"),
         sa.UniqueConstraint("request_id", name="uq_ledger_request_id"),
     )
+    if on_postgres.is_postgres():
+        on_postgres.guard_ledger()
+        return
     for guard in LEDGER_GUARDS_SQLITE:
         op.execute(guard)

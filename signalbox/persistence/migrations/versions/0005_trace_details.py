@@ -15,6 +15,8 @@ import msgspec
 import sqlalchemy as sa
 from alembic import op
 
+from signalbox.persistence.migrations import on_postgres
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -27,10 +29,14 @@ PLAIN = 0
 """`packing.py`: the value is not compressed. Retention soon takes what was carried over."""
 
 OLD_EVENTS = sa.table(
-    "trace_events", *map(sa.column, ("trace_id", "seq", "at_us", "kind", "name", "data"))
+    "trace_events",
+    sa.column("trace_id", UUID_TEXT),
+    *map(sa.column, ("seq", "at_us", "kind", "name", "data")),
 )
 OLD_PAYLOADS = sa.table(
-    "trace_payloads", *map(sa.column, ("trace_id", "seq", "kind", "attempt", "body", "truncated"))
+    "trace_payloads",
+    sa.column("trace_id", UUID_TEXT),
+    *map(sa.column, ("seq", "kind", "attempt", "body", "truncated")),
 )
 
 
@@ -73,11 +79,19 @@ def create_details(name: str, column: str) -> None:
         sa.Column("encoding", sa.BigInteger, nullable=False),
         sa.Column(column, sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("trace_id", name=f"pk_{name}"),
-        sa.ForeignKeyConstraint(
-            ["trace_id"], ["traces.id"], name=f"fk_{name}_trace_id_traces", ondelete="CASCADE"
-        ),
+        *of_a_trace(name),
         sqlite_with_rowid=name != "trace_events",
+        postgresql_partition_by=on_postgres.by_day("trace_id"),
     )
+    on_postgres.create_default_partition(name)
+
+
+def of_a_trace(name: str) -> list[sa.ForeignKeyConstraint]:
+    """On SQLite alone, as before."""
+    if on_postgres.is_postgres():
+        return []
+    key = f"fk_{name}_trace_id_traces"
+    return [sa.ForeignKeyConstraint(["trace_id"], ["traces.id"], name=key, ondelete="CASCADE")]
 
 
 def batches(old: sa.TableClause) -> Iterator[Sequence[sa.Row[Any]]]:

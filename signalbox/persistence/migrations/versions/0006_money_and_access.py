@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from signalbox.persistence.migrations import on_postgres
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -81,6 +83,10 @@ def upgrade() -> None:
     create_audit()
     extend_ledger()
     create_usage()
+    if on_postgres.is_postgres():
+        managed = ("users", "budgets", "presets", "config_entries", "provider_keys", "byok_keys")
+        # The audit stands for what is changed elsewhere: a balance.
+        on_postgres.watch(*managed, "audit")
 
 
 def extend_gateway_keys() -> None:
@@ -230,15 +236,20 @@ def extend_ledger() -> None:
 
 
 def create_usage() -> None:
+    postgres = on_postgres.is_postgres()
     op.create_table(
         "usage_hourly",
         sa.Column("hour_us", sa.BigInteger, nullable=False),
         *(sa.Column(name, sa.Text, nullable=False) for name in KEY[1:]),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in SUMS),
-        sa.PrimaryKeyConstraint(*KEY, name="pk_usage_hourly"),
+        *([] if postgres else [sa.PrimaryKeyConstraint(*KEY, name="pk_usage_hourly")]),
     )
-    for column in ("key_id", "account", "end_user"):
+    for column in ("key_id", "account"):
         op.create_index(f"ix_usage_hourly_{column}_hour_us", "usage_hourly", [column, "hour_us"])
+    if postgres:
+        on_postgres.create_usage_indexes()
+    else:
+        op.create_index("ix_usage_hourly_end_user_hour_us", "usage_hourly", ["end_user", "hour_us"])
     op.execute(USAGE_SO_FAR)
-    if op.get_bind().dialect.name == "sqlite":
+    if not postgres:
         op.execute(COUNT_USAGE_SQLITE)
