@@ -99,10 +99,13 @@ class PostgresStore(SqlStore):
             raise
         return cls(database, connections)
 
+    def is_id(self, text: str) -> bool:
+        return is_uuid7(text)
+
     def append_charges(self, charges: Sequence[Charge]) -> None:
         rows = [charge_row(charge) for charge in charges]
         for charge in charges:
-            if not (is_uuid7(charge.id) and is_uuid7(charge.request_id)):
+            if not (self.is_id(charge.id) and self.is_id(charge.request_id)):
                 raise ValueError(f"the charge of request {charge.request_id}: its ids are no UUIDs")
         with self._connections.borrowed("append charges") as connection:
             postgres_ledger.append(connection, rows)

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from signalbox.ids import is_uuid7
 from signalbox.persistence import crediting, spending
 from signalbox.persistence.columns import microseconds, storable_text
 from signalbox.persistence.record_store import RecordStore, Session
@@ -48,17 +47,20 @@ class SqlStore(RecordStore):
     model_test = "model = ?"
     """Whether a trace is of a model, in the words that the engine's index is made for."""
 
+    def is_id(self, text: str) -> bool:
+        """Whether a request may be called so, as far as the engine cares."""
+        return True
+
     @abstractmethod
     def _transaction(self, operation: str) -> AbstractContextManager[Session]:
         """Durable at its end."""
 
     def load_charge(self, request_id: str) -> Charge | None:
-        if not is_uuid7(request_id):
+        if not self.is_id(request_id):
             return None
+        key = (storable_text(request_id),)
         with self._reading("load a charge") as session:
-            found = session.execute(
-                _SELECT_CHARGE + " WHERE request_id = ?", (request_id,)
-            ).fetchone()
+            found = session.execute(_SELECT_CHARGE + " WHERE request_id = ?", key).fetchone()
         return None if found is None else read_charge(found)
 
     def spent(self, queries: Sequence[SpendingQuery]) -> list[NanoUSD]:
@@ -74,9 +76,9 @@ class SqlStore(RecordStore):
             return crediting.credit(session, entry, audit)
 
     def load_trace(self, trace_id: str) -> TraceRecord | None:
-        if not is_uuid7(trace_id):
+        if not self.is_id(trace_id):
             return None
-        key = (trace_id,)
+        key = (storable_text(trace_id),)
         with self._reading("load a trace") as session:
             found = session.execute(_SELECT_TRACE + " WHERE id = ?", key).fetchone()
             events = session.execute(_SELECT_EVENTS, key).fetchone()
@@ -94,7 +96,7 @@ class SqlStore(RecordStore):
         """Newest by id: ids are UUIDv7, so the page before a deleted trace is still that page."""
         if limit < 1:
             raise ValueError(f"limit is {limit}, expected at least 1")
-        if before is not None and not is_uuid7(before):
+        if before is not None and not self.is_id(before):
             raise ValueError(f"before is {before!r}, expected a trace's id")
         # The failed ones in so many words, so that their index is seen to serve.
         of_state = "state = 'failed' AND state = ?" if state == "failed" else "state = ?"
