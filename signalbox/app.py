@@ -24,6 +24,7 @@ from signalbox.actors.alarms import Alarms
 from signalbox.actors.attempt_tools import STATIC
 from signalbox.actors.changes import Changes
 from signalbox.actors.credentials import RenewingCredentials
+from signalbox.actors.directory import Directory
 from signalbox.actors.discovery import Discoverable, Discovery
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
@@ -219,9 +220,13 @@ def build(
     writer = TraceWriter(
         supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
     )
-    key_ring = KeyRing(store, readers, [_declared(key) for key in settings.keys], now)
+    key_ring = KeyRing(
+        store, readers, [_declared(key) for key in settings.keys if key.enabled], now
+    )
     changes = Changes(supervisor, store, readers, waiting_threads())
     changes.add("gateway keys", key_ring.load)
+    directory = Directory(store, readers, settings)
+    changes.add("presets, budgets and users", directory.load)
     stores = _stores(supervisor, settings)
     keys = _provider_keys(settings)
     provider_state = ProviderState(
@@ -338,7 +343,12 @@ def _declared(key: GatewayKeySettings) -> GatewayKey:
         digest=key_digest(key.secret.reveal()),
         limits=KeyLimits(key.id, key.rpm, key.tpm, key.concurrency),
         models=key.models,
-        account=key.id,
+        expires_at=key.expires_at,
+        account=key.owner or key.id,
+        providers=key.providers,
+        tags=key.tags,
+        preset=key.preset,
+        byok_fallback=key.byok_fallback,
     )
 
 

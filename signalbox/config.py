@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
+from signalbox.config_access import AccessBuilder
 from signalbox.config_build import Builder
 from signalbox.config_check import check
 from signalbox.config_credentials import (
@@ -30,6 +31,7 @@ from signalbox.config_schema import Limits, Server, Storage, Traces
 from signalbox.config_secrets import SecretReader
 from signalbox.config_settings import (
     STRATEGY_SUFFIXES,
+    BudgetSettings,
     FoundKey,
     GatewayKeySettings,
     ProviderKeySettings,
@@ -47,6 +49,7 @@ __all__ = [
     "STRATEGY_SUFFIXES",
     "AwsAccessKey",
     "AzureIdentity",
+    "BudgetSettings",
     "ConfigError",
     "Credential",
     "EntraClient",
@@ -95,7 +98,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
     automatic = source.file is None or not document.providers
     providers = builder.providers(automatic=automatic)
     models = builder.models(providers)
-    keys = builder.gateway_keys()
+    access = AccessBuilder(document, builder.secrets, report)
+    keys = access.gateway_keys(providers)
+    budgets, presets = access.budgets(), access.presets()
     strategy = builder.strategy(document.routing.strategy, ("routing", "strategy"))
     builder.check_fallbacks(document.routing.fallbacks, ("routing", "fallbacks"), None)
     check_rules(document, builder.timeouts, report)
@@ -117,6 +122,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
         models=MappingProxyType(models),
         aliases=MappingProxyType(document.aliases),
         keys=keys,
+        budgets=budgets,
+        presets=MappingProxyType(presets),
         found_keys=builder.found_keys(providers, automatic=automatic),
         warnings=(*source.warnings, *report.warnings),
         file=source.file,

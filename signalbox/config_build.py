@@ -1,4 +1,4 @@
-"""Turns the providers, gateway keys and models of a checked document into settings."""
+"""Turns the providers and models of a checked document into settings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from signalbox.config_lines import KeyPath
 from signalbox.config_prices import price_of
 from signalbox.config_providers import KNOWN_PROVIDERS, KnownProvider
 from signalbox.config_report import Report, did_you_mean
+from signalbox.config_rules import check_name
 from signalbox.config_secrets import PLAIN_SECRET, SecretReader
 from signalbox.config_settings import (
     FoundKey,
-    GatewayKeySettings,
     ProviderKeySettings,
     ProviderSettings,
 )
@@ -37,9 +37,6 @@ from signalbox.types import (
     Timeouts,
 )
 
-MIN_GATEWAY_KEY_CHARS = 16
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PLACE = re.compile(r"[a-z0-9][a-z0-9.:-]{0,127}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS = frozenset({"connection", "content-length", "content-type", "host", "te"})
@@ -94,7 +91,7 @@ class Builder(msgspec.Struct, frozen=True):
     def _provider(self, name: str, entry: schema.Provider) -> ProviderSettings:
         path: KeyPath = ("providers", name)
         known = KNOWN_PROVIDERS.get(entry.like or name)
-        self._check_name(path, name)
+        check_name(path, name, self.report)
         if entry.like is not None and known is None:
             hint = did_you_mean(entry.like, KNOWN_PROVIDERS)
             self.report.mistake((*path, "like"), f"expected the name of a known provider{hint}")
@@ -207,35 +204,6 @@ class Builder(msgspec.Struct, frozen=True):
     def _is_set(self, variable: str | None) -> bool:
         return variable is not None and bool(self.environ.get(variable, "").strip())
 
-    # Gateway keys
-
-    def gateway_keys(self) -> tuple[GatewayKeySettings, ...]:
-        keys: list[GatewayKeySettings] = []
-        for name, entry in self.document.keys.items():
-            path: KeyPath = ("keys", name)
-            self._check_name(path, name)
-            if entry.budget is not None:
-                self.report.warn(
-                    (*path, "budget"),
-                    "has no effect in this version: nothing limits what this key spends",
-                )
-            secret = self.secrets.read(entry.key, (*path, "key"))
-            if secret is None:
-                continue
-            if len(secret.reveal()) < MIN_GATEWAY_KEY_CHARS:
-                self.report.mistake(
-                    (*path, "key"), f"expected at least {MIN_GATEWAY_KEY_CHARS} characters"
-                )
-            for other in keys:
-                if other.secret == secret:
-                    self.report.mistake((*path, "key"), f"is the same key as keys.{other.name}")
-            keys.append(
-                GatewayKeySettings(
-                    name, secret, entry.rpm, entry.tpm, entry.concurrency, entry.models
-                )
-            )
-        return tuple(keys)
-
     # Models
 
     def models(self, providers: Mapping[str, ProviderSettings]) -> dict[str, ModelPlan]:
@@ -341,12 +309,6 @@ class Builder(msgspec.Struct, frozen=True):
     def _check_fields(self, fields: Mapping[str, Any], path: KeyPath) -> None:
         for name in _OWN_FIELDS & fields.keys():
             self.report.mistake((*path, name), "is always the request's own")
-
-    def _check_name(self, path: KeyPath, name: str) -> None:
-        if not _NAME.fullmatch(name):
-            self.report.mistake(
-                path, "expected a name of 1 to 64 letters, digits, -, _ and . (not at its start)"
-            )
 
 
 def _set(words: tuple[str, ...] | None) -> frozenset[str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +23,8 @@ from signalbox.config_schema import Document
 SCHEMA = types.type_info(Document)
 
 MAX_PRICE = 1_000_000
-"""US dollars per million tokens: a dollar a token is surely a mistake of the unit."""
+"""US dollars. Per million tokens, a dollar a token is surely a mistake of the unit; as a budget, a
+million is more than anybody leaves to a gateway."""
 PRICE_DECIMALS = 9
 
 _ECHO_CHARS = 40
@@ -72,7 +74,8 @@ def is_text(kind: types.Type) -> bool:
 
 
 def is_list(kind: types.Type) -> bool:
-    return any(isinstance(option, types.VarTupleType) for option in _options(kind))
+    """Whether a value of this type is a list and nothing else."""
+    return all(isinstance(option, types.VarTupleType) for option in _options(kind))
 
 
 def _options(kind: types.Type) -> list[types.Type]:
@@ -178,6 +181,10 @@ def _accept_choice(value: Any, kind: types.LiteralType) -> str | int | None:
     return value if value in kind.values else None
 
 
+def _accept_time(value: Any, _: types.DateTimeType) -> datetime | None:
+    return value if isinstance(value, datetime) and value.tzinfo is not None else None
+
+
 def _number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
@@ -192,6 +199,7 @@ _SCALARS: Mapping[type[types.Type], Callable[[Any, Any], Any]] = {
     types.DecimalType: _accept_price,
     types.StrType: _accept_str,
     types.LiteralType: _accept_choice,
+    types.DateTimeType: _accept_time,
 }
 
 
@@ -206,7 +214,7 @@ def _describe(kind: types.Type) -> str:
         case types.FloatType():
             return "a number" + _bounds(kind)
         case types.DecimalType():
-            return f"a price from 0 to {MAX_PRICE} with at most {PRICE_DECIMALS} decimals"
+            return f"US dollars from 0 to {MAX_PRICE} with at most {PRICE_DECIMALS} decimals"
         case types.StrType(min_length=1):
             return "a string that is not empty"
         case types.StrType():
@@ -215,6 +223,8 @@ def _describe(kind: types.Type) -> str:
             return "one of " + ", ".join(f'"{value}"' for value in kind.values)
         case types.VarTupleType():
             return "a list"
+        case types.DateTimeType():
+            return "a time with its offset, such as 2030-01-31T00:00:00Z"
         case _:
             return "a table"
 

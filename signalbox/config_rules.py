@@ -17,6 +17,7 @@ _REDIS_EXPECTED = (
     "expected redis://host:port/db, rediss:// for TLS, or unix:///path/of.sock?db=0; "
     "port and db may be left out, user:password@ may stand before the host"
 )
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -36,6 +37,13 @@ def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
         report.warn(path, "has no effect in this version")
 
 
+def check_name(path: KeyPath, name: str, report: Report) -> None:
+    if not _NAME.fullmatch(name):
+        report.mistake(
+            path, "expected a name of 1 to 64 letters, digits, -, _ and . (not at its start)"
+        )
+
+
 def _without_effect(document: Document) -> Iterator[KeyPath]:
     """What the file sets and no part of this version reads."""
     if document.limits.default_max_tokens != Limits().default_max_tokens:
@@ -47,8 +55,6 @@ def _without_effect(document: Document) -> Iterator[KeyPath]:
                     yield "models", name, "routes", index, limit
     if document.alerts is not None:
         yield ("alerts",)
-    if document.presets is not None:
-        yield ("presets",)
 
 
 def _check_server(document: Document, report: Report) -> None:

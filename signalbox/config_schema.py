@@ -6,6 +6,7 @@ into what the other parts use.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -248,13 +249,39 @@ class Model(Table, frozen=True):
     default_params: dict[str, Any] = field(default_factory=dict)
 
 
+class Ceiling(Table, frozen=True):
+    """How much may be spent in a period."""
+
+    limit: Decimal
+    """US dollars."""
+    per: Literal["hour", "day", "week", "month", "total"]
+    hard: bool = True
+    """False: nothing is refused, an operator is told."""
+    alert_at: tuple[Annotated[float, Meta(gt=0, le=100)], ...] = (0.8, 1.0)
+    """Shares of the limit."""
+
+
+class Budget(Ceiling, frozen=True, kw_only=True):
+    scope: Literal["global", "key", "user", "tag", "account"]
+    subject: Name | None = None
+    """None: each one's own."""
+
+
 class GatewayKey(Table, frozen=True):
     key: SecretSource
+    owner: Name | None = None
+    """Whose credits pay for it; None: the key is an account of its own."""
+    expires: datetime | None = None
+    enabled: bool = True
     rpm: Count | None = None
     tpm: Count | None = None
     concurrency: Count | None = None
     models: tuple[Name, ...] = ()
-    budget: dict[str, Any] | None = None
+    providers: tuple[Name, ...] = ()
+    tags: tuple[Name, ...] = ()
+    preset: Name | None = None
+    byok_fallback: bool = False
+    budget: Ceiling | tuple[Ceiling, ...] = ()
 
 
 class Document(Table, frozen=True):
@@ -272,7 +299,8 @@ class Document(Table, frozen=True):
     models: dict[str, Model] = field(default_factory=dict)
     aliases: dict[str, Name] = field(default_factory=dict)
     keys: dict[str, GatewayKey] = field(default_factory=dict)
-    presets: dict[str, dict[str, Any]] | None = None
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def _either(value: T | None, base: T) -> T:

@@ -12,13 +12,18 @@ import msgspec
 from signalbox.config_credentials import Credential
 from signalbox.config_report import Origins
 from signalbox.config_schema import Limits, Server, Traces
-from signalbox.types import ModelPlan, RetryPolicy, Secret, Strategy, Timeouts
+from signalbox.types import ModelPlan, NanoUSD, Preset, RetryPolicy, Secret, Strategy, Timeouts
 
 STRATEGY_SUFFIXES: Mapping[str, Strategy] = {
     "floor": Strategy.CHEAP,
     "nitro": Strategy.THROUGHPUT,
 }
 """What `model:floor` and `model:nitro` ask for."""
+
+
+def declared_id(name: str) -> str:
+    """The id of a gateway key that the configuration declares."""
+    return f"declared:{name}"
 
 
 class ProviderKeySettings(msgspec.Struct, frozen=True):
@@ -79,10 +84,41 @@ class GatewayKeySettings(msgspec.Struct, frozen=True):
     concurrency: int | None = None
     models: tuple[str, ...] = ()
     """Model names and wildcards that the key may call; empty: all."""
+    owner: str | None = None
+    """The name of the user whose credits pay for it; None: the key is an account of its own."""
+    expires_at: float | None = None
+    """Unix time in seconds."""
+    enabled: bool = True
+    providers: tuple[str, ...] = ()
+    """Providers that may serve it; empty: all."""
+    tags: tuple[str, ...] = ()
+    """Put on each of its requests."""
+    preset: str | None = None
+    """The preset that its requests have where they name none."""
+    byok_fallback: bool = False
+    """Whether the gateway's keys stand in for a caller's own key that fails."""
 
     @property
     def id(self) -> str:
-        return f"declared:{self.name}"
+        return declared_id(self.name)
+
+
+class BudgetSettings(msgspec.Struct, frozen=True):
+    """A ceiling on what is spent that the configuration declares."""
+
+    id: str
+    name: str
+    scope: str
+    """`global`, `key`, `user` (the end user that requests name), `tag` or `account`."""
+    subject: str | None
+    """A key's id (of a key of the database also its name), an end user, a tag, an account (of a
+    user also the name); None: everybody's together for `global`, each one's own for the others."""
+    limit: NanoUSD
+    period: str
+    """`hour`, `day`, `week`, `month` or `total`."""
+    hard: bool
+    alert_at: tuple[float, ...]
+    """Shares of the limit at which an operator is told, in order."""
 
 
 class StorageSettings(msgspec.Struct, frozen=True):
@@ -129,6 +165,10 @@ class Settings:
     """As declared: names and routes' models may hold a `*`, prices may be unknown."""
     aliases: Mapping[str, str]
     keys: tuple[GatewayKeySettings, ...]
+    budgets: tuple[BudgetSettings, ...]
+    """Those of the keys are among them."""
+    presets: Mapping[str, Preset]
+    """By slug."""
     found_keys: tuple[FoundKey, ...]
     warnings: tuple[str, ...]
     """What was given and has no effect, or should not stay; one line each, with its place."""

@@ -18,6 +18,8 @@ from signalbox.prices import NanoUSD, Price, PriceTier, Usage, usd
 
 __all__ = [
     "CHARS_PER_TOKEN",
+    "LONGEST_TAG",
+    "MOST_TAGS",
     "STRATEGY_WORDS",
     "AccessToken",
     "Dialect",
@@ -28,6 +30,7 @@ __all__ = [
     "NanoUSD",
     "Origin",
     "OwnState",
+    "Preset",
     "Price",
     "PriceTier",
     "ProviderPreferences",
@@ -42,6 +45,11 @@ __all__ = [
     "Usage",
     "usd",
 ]
+
+MOST_TAGS = 16
+"""That one request, or one gateway key, may name."""
+LONGEST_TAG = 128
+"""Characters."""
 
 CHARS_PER_TOKEN = 4
 """OpenAI's rule of thumb for English text; used only where nobody counted the tokens."""
@@ -257,6 +265,21 @@ class Extra(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     byok: Mapping[str, Secret] | Secret = msgspec.field(default_factory=dict)
     """The caller's own keys by provider; one alone is for the model's own provider."""
+
+
+class Preset(msgspec.Struct, frozen=True):
+    """A named bundle of what requests may leave open."""
+
+    slug: str
+    version: str
+    """A number, or `config-` and a digest of the document where the configuration declares it."""
+    document: Mapping[str, Any]
+    """A request's fields, in the words of chat completions; and `system`, `extra`."""
+
+    @property
+    def label(self) -> str:
+        """`summarise@3`."""
+        return f"{self.slug}@{self.version}"
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ MISTAKES = {
     "price of a wrong unit": (
         LOCAL + f"[models.m]\nroutes = [{ROUTE[:-2]}, input = -1, output = 1 }}]",
         "signalbox.toml:3: models.m.routes[0].input: "
-        "expected a price from 0 to 1000000 with at most 9 decimals, got -1",
+        "expected US dollars from 0 to 1000000 with at most 9 decimals, got -1",
     ),
     "half a price": (
         LOCAL + f"[models.m]\nroutes = [\n{ROUTE[:-2]}, input = 1 }}]",

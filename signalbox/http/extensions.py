@@ -25,7 +25,7 @@ from signalbox.http.extension_fields import (
     whole_of,
 )
 from signalbox.http.provider_preferences import provider_preferences
-from signalbox.types import Extra, Midstream
+from signalbox.types import LONGEST_TAG, MOST_TAGS, Extra, Midstream
 
 HEADER = "x-signalbox-extra"
 NOT_YET = frozenset({"preset", "max_cost"})
@@ -33,8 +33,6 @@ NOT_YET = frozenset({"preset", "max_cost"})
 PAYLOAD_MODES = ("full", "redacted", "off")
 MOST_FALLBACKS = 16
 """More models than this in one request is a mistake or an attack, not a fallback chain."""
-MOST_TAGS = 16
-LONGEST_TAG = 128
 LONGEST_WAIT = 86_400.0
 """Seconds: a day, longer than any clock that the configuration can set."""
 
