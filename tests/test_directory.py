@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from signalbox.actors.directory import Directory
 from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.rate_limiter import KeyLimits
-from signalbox.machines.budget import Budget
+from signalbox.machines.budget import Budget, Period
+from signalbox.persistence.crediting import entry_of
 from signalbox.persistence.record_store import Update
 from signalbox.persistence.records import BudgetRecord, Managed, PresetRecord, UserRecord
 from signalbox.types import NanoUSD, Preset
@@ -97,6 +98,21 @@ async def test_a_request_is_under_every_budget_that_concerns_it(tmp_path: Path) 
         "b-other-key",
         "b-each-key:k-9",
     ]
+
+
+async def test_what_was_paid_in_for_an_account_is_a_hard_budget_of_it(tmp_path: Path) -> None:
+    directory = await directory_of(tmp_path, "")
+    assert ids(directory.budgets_for(KEY, None, [])) == []
+    for kind, amount in (("top_up", 10), ("adjustment", -3)):
+        entry = entry_of(
+            kind, "u-1", NanoUSD(amount), "", id="i", request_id=records.fresh_id(), at=0.0
+        )
+        directory._store.credit(entry, records.audit("top_up"))
+    await directory.load()
+    [credits] = directory.budgets_for(KEY, None, [])
+    assert (credits.id, credits.limit, credits.hard) == ("credits:u-1", 7, True)
+    assert (credits.period, credits.subject) == (Period.TOTAL, "u-1")
+    assert ids(directory.budgets_for(replace(KEY, account="u-2"), None, [])) == []
 
 
 async def test_a_user_is_known_by_id_and_by_a_token_that_still_signs_in(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -23,10 +24,18 @@ from signalbox.persistence.records import (
     PresetRecord,
     UserRecord,
 )
-from signalbox.persistence.stores import ManagedStore
-from signalbox.types import Preset
+from signalbox.persistence.stores import ManagedStore, SpendingStore
+from signalbox.types import NanoUSD, Preset
 
 logger = logging.getLogger(__name__)
+
+
+CREDITS = "credits"
+"""What the budget of a prepaid balance is called, and its id before the account's."""
+
+
+class DirectoryStore(ManagedStore, SpendingStore, Protocol):
+    """What it reads."""
 
 
 class _Records(msgspec.Struct, frozen=True):
@@ -36,6 +45,7 @@ class _Records(msgspec.Struct, frozen=True):
     budgets: Sequence[BudgetRecord] = ()
     users: Sequence[UserRecord] = ()
     keys: Sequence[GatewayKeyRecord] = ()
+    balances: Mapping[str, NanoUSD] = msgspec.field(default_factory=dict)
 
 
 class _Scope(msgspec.Struct):
@@ -61,7 +71,7 @@ class _Scope(msgspec.Struct):
 class Directory:
     """Knows presets, budgets and users."""
 
-    def __init__(self, store: ManagedStore, workers: Workers, settings: Settings) -> None:
+    def __init__(self, store: DirectoryStore, workers: Workers, settings: Settings) -> None:
         self._store = store
         self._workers = workers
         self._settings = settings
@@ -99,7 +109,9 @@ class Directory:
         """All that bound what a request may spend: everybody's, its account's, its key's, its end
         user's, those of each of its tags. Every one has its subject (none: everybody's).
 
-        The id of a budget that each subject has its own of is `<id>:<subject>`.
+        The id of a budget that each subject has its own of is `<id>:<subject>`. What was paid in
+        for an account is a hard budget of it, `credits:<account>`; one for which nothing ever was
+        has none.
         """
         scopes = self._scopes
         found = list(self._everybodys)
@@ -143,6 +155,8 @@ class Directory:
         for record in records.budgets:
             if record.enabled:
                 self._add(_budget(record, record.subject))
+        for account, balance in records.balances.items():
+            self._add(_credits(account, balance))
         warnings += [
             f"the preset {slug} of the database has no effect: the configuration declares it"
             for slug in sorted({each.slug for each in records.presets} & settings.presets.keys())
@@ -177,12 +191,13 @@ class Directory:
         return subject, f"the budget {budget.name} has no effect: {missing}"
 
 
-def _read(store: ManagedStore) -> _Records:
+def _read(store: DirectoryStore) -> _Records:
     return _Records(
         store.records(PresetRecord),
         store.records(BudgetRecord),
         store.records(UserRecord),
         store.records(GatewayKeyRecord),
+        store.balances(),
     )
 
 
@@ -204,4 +219,16 @@ def _budget(given: BudgetSettings | BudgetRecord, subject: str | None) -> Budget
         period=Period(given.period),
         hard=given.hard,
         alert_at=given.alert_at,
+    )
+
+
+def _credits(account: str, balance: NanoUSD) -> Budget:
+    return Budget(
+        id=f"{CREDITS}:{account}",
+        name=CREDITS,
+        scope=BudgetScope.ACCOUNT,
+        subject=account,
+        limit=NanoUSD(max(0, balance)),
+        period=Period.TOTAL,
+        hard=True,
     )

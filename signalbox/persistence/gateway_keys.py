@@ -11,13 +11,16 @@ import os
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from signalbox.errors import SignalboxError
 from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.types import Secret
 
 PREFIX = "gateway-sk-"
-VISIBLE_CHARS = len(PREFIX) + 4
+TOKEN_PREFIX = "signalbox-user-"
+VISIBLE_CHARS = 4
+"""Of the random ones."""
 RANDOM_BYTES = 24
 MIN_TOKEN_CHARS = 16
 TOKEN_FORM = f"one line of {MIN_TOKEN_CHARS} or more printable ASCII characters"
@@ -31,6 +34,29 @@ def key_digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+class NewSecret(NamedTuple):
+    """A secret that is shown once, and what is kept of it."""
+
+    secret: Secret
+    digest: bytes
+    prefix: str
+
+
+def new_key_secret() -> NewSecret:
+    """Of a gateway key."""
+    return _new_secret(PREFIX)
+
+
+def new_user_token() -> NewSecret:
+    """What a user signs in with."""
+    return _new_secret(TOKEN_PREFIX)
+
+
+def _new_secret(prefix: str) -> NewSecret:
+    text = prefix + secrets.token_urlsafe(RANDOM_BYTES)
+    return NewSecret(Secret(text), key_digest(text), text[: len(prefix) + VISIBLE_CHARS])
+
+
 def new_gateway_key(
     name: str,
     *,
@@ -41,22 +67,32 @@ def new_gateway_key(
     tpm: int | None = None,
     concurrency: int | None = None,
     models: tuple[str, ...] = (),
+    owner: str | None = None,
+    providers: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+    preset: str | None = None,
+    byok_fallback: bool = False,
 ) -> tuple[Secret, GatewayKeyRecord]:
     """A new key, to be shown once, and what is kept of it. Times are Unix seconds."""
-    text = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    made = new_key_secret()
     record = GatewayKeyRecord(
         id=key_id,
         name=name,
-        digest=key_digest(text),
-        prefix=text[:VISIBLE_CHARS],
+        digest=made.digest,
+        prefix=made.prefix,
         created_at=created_at,
         expires_at=expires_at,
         rpm=rpm,
         tpm=tpm,
         concurrency=concurrency,
         models=models,
+        owner=owner,
+        providers=providers,
+        tags=tags,
+        preset=preset,
+        byok_fallback=byok_fallback,
     )
-    return Secret(text), record
+    return made.secret, record
 
 
 def find_key(records: Iterable[GatewayKeyRecord], name_or_id: str) -> GatewayKeyRecord | None:
