@@ -153,8 +153,12 @@ class Price(msgspec.Struct, frozen=True):
             served_at = None
         for tier in reversed(self.tiers):
             if tier.service_tier == served_at and (length > tier.above or not tier.above):
-                return replace(self, tiers=(), **_fields(tier.rates))
+                return self.at(tier)
         return self
+
+    def at(self, tier: PriceTier) -> Price:
+        """With what is different at that tier."""
+        return replace(self, tiers=(), **_fields(tier.rates))
 
     def cost(self, usage: Usage) -> NanoUSD | None:
         """The price of `usage`, rounded once, half up; None where price or usage is unknown."""

@@ -25,6 +25,7 @@ __all__ = [
     "Dialect",
     "Extra",
     "Flavour",
+    "InputBound",
     "Midstream",
     "ModelPlan",
     "NanoUSD",
@@ -280,6 +281,27 @@ class Preset(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """`summarise@3`."""
         return f"{self.slug}@{self.version}"
+
+
+class InputBound(msgspec.Struct, frozen=True):
+    """The most that a request's input can come to, in tokens, whatever tokenizer counts them.
+
+    Every token is in one class alone, by what it may be charged as.
+    """
+
+    text: int
+    images: int = 0
+    """How many there are. The most for each depends on the model."""
+    documents: int = 0
+    """Of pages and films, which are charged as text."""
+    audio: int = 0
+    prediction: int = 0
+    """Of an answer that the client predicts: what of it is not used is charged as output."""
+    long_cache: bool = False
+    """Parts of it are to be cached for an hour, which has a price of its own."""
+    open_end: str = ""
+    """What the request refers to or lets the provider add, where that has no bound but the model's
+    context; in words."""
 
 
 class Origin(msgspec.Struct, frozen=True):

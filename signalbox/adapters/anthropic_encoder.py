@@ -90,6 +90,12 @@ class MessageEncoder:
         )
         return stopped + sse_comment(" ".join(told.split()).encode())
 
+    def cut(self, choices: int) -> bytes:
+        """Open blocks are stopped by `finish`."""
+        told = {"stop_reason": "max_tokens", "stop_sequence": None}
+        raw = msgspec.json.encode({"type": "message_delta", "delta": told})
+        return self.delta(Delta(raw, "message_delta", finish_reasons=((0, "length"),)))
+
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         """What was held, and the end. The provider's own usage is kept and `cost` added; where it
         said nothing, or `usage` is an estimate or covers several attempts, it is made of that."""

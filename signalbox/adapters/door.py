@@ -82,6 +82,11 @@ class DoorEncoder(Protocol):
         """The bytes that mark the seam; what follows is made to look like one stream."""
         ...
 
+    def cut(self, choices: int) -> bytes:
+        """Before `finish`: the answer, of so many choices, ends here as one does that has come to
+        its ceiling."""
+        ...
+
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         """The bytes that end a stream."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from signalbox.adapters.gemini_answer_writer import usage_fields
+from signalbox.adapters.gemini_answer_writer import candidate, finish_reason, usage_fields
 from signalbox.adapters.gemini_errors_told import error_body
 from signalbox.adapters.gemini_events import Fields, field_of, raw, read_fields, read_objects
 from signalbox.adapters.protocol import Answer, Delta, Seam
@@ -53,6 +53,12 @@ class GenerateEncoder:
     def resumed(self, seam: Seam) -> bytes:
         self._seams.append(seam)
         return b""
+
+    def cut(self, choices: int) -> bytes:
+        reason = finish_reason("length")
+        candidates = [{**candidate(i, []), "finishReason": reason} for i in range(choices)]
+        raw = msgspec.json.encode({"candidates": candidates})
+        return self.delta(Delta(raw, finish_reasons=((0, "length"),)))
 
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         """What was held, the last of it with the usage. The provider's own is kept; where it said

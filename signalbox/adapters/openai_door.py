@@ -166,6 +166,13 @@ class ChatEncoder:
         )
         return sse_comment(" ".join(told.split()).encode())
 
+    def cut(self, choices: int) -> bytes:
+        """A finish reason for each choice that has none."""
+        left = [index for index in range(choices) if index not in self._finished]
+        ends = [{"index": index, **self.nothing, "finish_reason": "length"} for index in left]
+        raw = msgspec.json.encode({**self._envelope(), "choices": ends})
+        return self.delta(Delta(raw, finish_reasons=tuple((index, "length") for index in left)))
+
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         """The usage chunk, where it was asked for, and the end mark.
 

@@ -22,7 +22,7 @@ ANNOTATION = "response.output_text.annotation.added"
 REFUSAL_DELTA = "response.refusal.delta"
 SUMMARY_DELTA = "response.reasoning_summary_text.delta"
 REASONING_DELTA = "response.reasoning_text.delta"
-_CONTINUABLE = ("message", "reasoning")
+CONTINUABLE = ("message", "reasoning")
 """Items that another route could go on from, as long as they hold text alone."""
 _PLAIN_EVENTS = (
     "response.created",
@@ -45,7 +45,7 @@ def is_opaque(type_: str, item_type: object = None) -> bool:
     """Whether an event holds, or repeats, what another route could not go on from. `item_type`: of
     the item that it begins or ends."""
     if type_.startswith("response.output_item."):
-        return item_type not in _CONTINUABLE
+        return item_type not in CONTINUABLE
     return not type_.startswith(_PLAIN_EVENTS)
 
 

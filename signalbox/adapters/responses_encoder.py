@@ -22,6 +22,7 @@ from signalbox.adapters.responses_answer_writer import (
 )
 from signalbox.adapters.responses_assembler import (
     ANNOTATION,
+    CONTINUABLE,
     REASONING_DELTA,
     REFUSAL_DELTA,
     SUMMARY_DELTA,
@@ -96,6 +97,21 @@ class ResponseEncoder:
             f"after {seam.after_chars} characters ({seam.how})"
         )
         return sse_comment(" ".join(told.split()).encode())
+
+    def cut(self, choices: int) -> bytes:
+        """What is open ends, and so does the response; both are `incomplete`."""
+        joined, closing = self._joined, list[Event]()
+        if joined is None:
+            joined, opened = self._assembler(), self._open
+            if not self._first:
+                closing += joined.begin()
+            if opened is not None and opened.item.get("type") not in CONTINUABLE:
+                item = {**opened.item, "status": "incomplete"}
+                closing.append(joined.adopted(opened.place, item))
+        *rest, end = joined.end("length")
+        closing += rest
+        self._end = msgspec.json.encode(end)
+        return self._framed(closing)
 
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         """The event that ends the response, with `provider`, usage and cost in it.

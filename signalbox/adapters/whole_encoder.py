@@ -24,6 +24,9 @@ class NeverStreams(msgspec.Struct, frozen=True):
     def resumed(self, seam: Seam) -> bytes:
         self._refuse()
 
+    def cut(self, choices: int) -> bytes:
+        self._refuse()
+
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         self._refuse()
 

@@ -223,6 +223,9 @@ class KeepingEncoder:
     def resumed(self, seam: Seam) -> bytes:
         return self._inner.resumed(seam)
 
+    def cut(self, choices: int) -> bytes:
+        return self._inner.cut(choices)
+
     def finish(self, provider: str, cost: str | None, usage: Usage | None) -> bytes:
         data = self._inner.finish(provider, cost, usage)
         self._keep()
