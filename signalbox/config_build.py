@@ -37,7 +37,7 @@ from signalbox.types import (
     Timeouts,
 )
 
-_PLACE = re.compile(r"[a-z0-9][a-z0-9.:-]{0,127}")
+PLACE = re.compile(r"[a-z0-9][a-z0-9.:-]{0,127}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS = frozenset({"connection", "content-length", "content-type", "host", "te"})
 _SECRET_HEADERS = frozenset(
@@ -194,7 +194,7 @@ class Builder(msgspec.Struct, frozen=True):
         if not project:
             self.report.mistake((*path, "project"), "is missing; expected a Google Cloud project")
         for name, value in (("project", project), ("location", location)):
-            if value and not _PLACE.fullmatch(value):
+            if value and not PLACE.fullmatch(value):
                 self.report.mistake((*path, name), f"expected a {name}'s id")
         if not location:
             message = 'is missing; expected a region such as "europe-west4", or "global"'

@@ -29,8 +29,8 @@ GOOGLE_APIS = ("vertex", "openai")
 _PLAIN = ("env", "file", "value")
 _RENEWING = ("entra", "managed_identity", "service_account", "metadata")
 _ACCESS_KEY = ("access_key_id", "secret_access_key", "session_token", "region")
-_REGION = re.compile(r"[a-z]{2}[a-z0-9-]*-\d+")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+REGION = re.compile(r"[a-z]{2}[a-z0-9-]*-\d+")
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 class EntraClient(msgspec.Struct, frozen=True):
@@ -154,7 +154,7 @@ class KeyReader(msgspec.Struct, frozen=True):
         return ReadKey(None, GoogleMetadata(key.token_url or GOOGLE_METADATA), "metadata server")
 
     def _entra(self, entra: Entra, token_url: str | None, path: KeyPath) -> ReadKey | None:
-        if not _TENANT.fullmatch(entra.tenant):
+        if not TENANT.fullmatch(entra.tenant):
             self._mistake((*path, "tenant"), "expected a tenant's id or its domain")
             return None
         secret = self.secrets.read(entra.client_secret, (*path, "client_secret"))
@@ -203,7 +203,7 @@ class KeyReader(msgspec.Struct, frozen=True):
                 self._mistake((*path, name), "is missing beside the rest of an access key")
         if key.access_key_id is None or key.secret_access_key is None or key.region is None:
             return None
-        if not _REGION.fullmatch(key.region):
+        if not REGION.fullmatch(key.region):
             self._mistake((*path, "region"), 'expected a region, such as "us-east-1"')
             return None
         id = self._id(key.access_key_id, (*path, "access_key_id"))

@@ -17,10 +17,14 @@ COMMANDS = {
     "trace": "Shows a saved request: what was decided, when, and why.",
     "replay": "Feeds the recorded facts of a request to today's machine and configuration.",
     "diagram": "Prints a state machine as a diagram or a table.",
+    "import": "Takes over what another gateway was configured with.",
     "simulate": "A provider that you can break.",
 }
 """What the help says of each command, in its order. They stand here so that the help imports none
 of them: the server's libraries take half a second. `admin-token` is in `cli/admin_token.py`."""
+
+_OTHER_NAMES = {"import": "importing"}
+"""What Python takes for a word of its own."""
 
 
 class Commands(click.Group):
@@ -41,7 +45,7 @@ class Commands(click.Group):
             nearest = get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
             ctx.fail(f"There is no command '{cmd_name}'.{hint}")
-        name = cmd_name.replace("-", "_")
+        name = _OTHER_NAMES.get(cmd_name, cmd_name.replace("-", "_"))
         command = getattr(import_module(f"signalbox.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
