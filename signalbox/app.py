@@ -21,28 +21,36 @@ import trio
 
 from signalbox.actors.affinity import Affinity
 from signalbox.actors.alarms import Alarms
-from signalbox.actors.attempt_tools import STATIC
 from signalbox.actors.changes import Changes
 from signalbox.actors.credentials import RenewingCredentials
 from signalbox.actors.directory import Directory
-from signalbox.actors.discovery import Discoverable, Discovery
+from signalbox.actors.discovery import Discovery
 from signalbox.actors.health import Health
-from signalbox.actors.key_pool import KeyPool, ProviderKey
-from signalbox.actors.key_ring import GatewayKey, KeyRing
+from signalbox.actors.key_pool import KeyPool
+from signalbox.actors.key_ring import KeyRing
 from signalbox.actors.ledger import Ledger
 from signalbox.actors.provider_state import ProviderState
-from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
+from signalbox.actors.rate_limiter import RateLimiter
 from signalbox.actors.readiness import Readiness
-from signalbox.actors.services import Provider, RunnerServices, Surveyor
+from signalbox.actors.services import RunnerServices, Surveyor
 from signalbox.actors.shared_access import Debt
 from signalbox.actors.shared_state import SharedState
 from signalbox.actors.store_access import COUNT_KEYS, COUNT_SCOPES, InProcess, StoreAccess
 from signalbox.actors.supervisor import ChildSpec, Supervisor, SupervisorGaveUp
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
-from signalbox.adapters.models import ModelTable
-from signalbox.adapters.registry import adapters_of
-from signalbox.config import ConfigError, GatewayKeySettings, Settings
+from signalbox.app_live import (
+    Configuration,
+    LiveConfiguration,
+    Load,
+    Parts,
+    declared_keys,
+    discoverable,
+    everyones_limits,
+    provider_keys,
+    providers_of,
+)
+from signalbox.config import ConfigError, Settings
 from signalbox.errors import StoreUnavailable
 from signalbox.http.account_api import AccountApi
 from signalbox.http.application import Application
@@ -54,12 +62,12 @@ from signalbox.http.server import ServerSettings, serve
 from signalbox.http.upstream import UpstreamClient
 from signalbox.http.upstream_proxies import BadProxySettings, ProxySettings
 from signalbox.ids import RandomBits, Uuid7Generator
-from signalbox.persistence.gateway_keys import key_digest
 from signalbox.persistence.health_memory import MemoryHealthStore
 from signalbox.persistence.health_stores import HealthStore
 from signalbox.persistence.lease_stores import LeaseStore, LimitStore
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
+from signalbox.persistence.overlay import Unseal
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import (
@@ -85,7 +93,7 @@ class Gateway(msgspec.Struct, frozen=True):
     shared: SharedState | None
     """None: this instance shares nothing with others."""
     changes: Changes
-    services: RunnerServices
+    live: LiveConfiguration
     upstream: UpstreamClient
     application: Application
     access: AdminAccess
@@ -97,15 +105,19 @@ class Started(msgspec.Struct, frozen=True):
 
     port: int
     login_code: str
+    reload: Callable[[], Awaitable[None]]
+    """Puts in force what the configuration says now. Raises `ConfigError`, `StoreUnavailable`:
+    nothing has changed then."""
 
 
 async def run_gateway(
-    settings: Settings,
-    models: ModelTable,
+    configuration: Configuration,
     store: Store,
     data_dir: Path,
     admin_token: Secret,
     *,
+    load: Load,
+    unseal: Unseal,
     stop: Callable[[], Awaitable[None]],
     leave: Callable[[SupervisorGaveUp | None], NoReturn],
     task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
@@ -115,11 +127,14 @@ async def run_gateway(
     The caller opens and closes the store. Raises `StoreUnavailable`, `CannotListen`,
     `SupervisorGaveUp`, `ConfigError`, in a group where more than one thing went wrong.
 
+    `load` reads the configuration anew, `unseal` opens the provider keys of the database.
+
     `leave` ends the process, with what took it down where something did. It is called after the
     same orderly stop, in place of a return, where something still holds the server up after the
     drain: the last resort.
     """
-    gateway = build(settings, models, store, data_dir, admin_token)
+    settings = configuration.settings
+    gateway = build(configuration, store, data_dir, admin_token, load, unseal)
     await gateway.changes.refresh()
     if gateway.shared is not None:
         await _connect(gateway.shared, settings)
@@ -191,7 +206,8 @@ class _Lifetime:
             port = await nursery.start(
                 partial(serve, self._gateway.application, server, stop=stop_and_drain)
             )
-            task_status.started(Started(port, self._gateway.access.make_login()))
+            gateway = self._gateway
+            task_status.started(Started(port, gateway.access.make_login(), gateway.live.reload))
 
     async def _leave_when_held_up(self) -> None:
         """Ends the process when the server has not ended by itself some time after the drain."""
@@ -206,10 +222,16 @@ class _Lifetime:
 
 
 def build(
-    settings: Settings, models: ModelTable, store: Store, data_dir: Path, admin_token: Secret
+    configuration: Configuration,
+    store: Store,
+    data_dir: Path,
+    admin_token: Secret,
+    load: Load,
+    unseal: Unseal,
 ) -> Gateway:
     """Makes every part. Actors are started in this order and stopped in reverse, so that whoever
     is asked is still there when the one that asks is stopped."""
+    settings, models = configuration.settings, configuration.models
     now = time.time  # noqa: TID251 (edge)
     # As `trio.current_time`, which looks first for the loop that it runs in.
     clock = trio.lowlevel.current_clock().current_time
@@ -220,15 +242,15 @@ def build(
     writer = TraceWriter(
         supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
     )
-    key_ring = KeyRing(
-        store, readers, [_declared(key) for key in settings.keys if key.enabled], now
-    )
+    key_ring = KeyRing(store, readers, declared_keys(settings), now)
+    directory = Directory(store, readers, settings)
+    live = LiveConfiguration(configuration, load, store, readers, unseal)
     changes = Changes(supervisor, store, readers, waiting_threads())
     changes.add("gateway keys", key_ring.load)
-    directory = Directory(store, readers, settings)
     changes.add("presets, budgets and users", directory.load)
+    changes.add("the configuration", live.follow)
     stores = _stores(supervisor, settings)
-    keys = _provider_keys(settings)
+    keys = provider_keys(settings)
     provider_state = ProviderState(
         supervisor, store, keys, readers=readers, writers=writers, now=now
     )
@@ -240,10 +262,9 @@ def build(
     upstream = UpstreamClient(
         connections_per_origin=settings.limits.connections_per_origin, proxies=_proxies()
     )
-    renewing = [key for key in keys if key.credential is not None]
-    credentials = RenewingCredentials(supervisor, upstream, renewing, now) if renewing else STATIC
+    credentials = RenewingCredentials(supervisor, upstream, keys, now)
     services = RunnerServices(
-        providers=_providers(settings),
+        providers=providers_of(settings),
         key_pool=key_pool,
         limiter=limiter,
         ledger=ledger,
@@ -262,7 +283,7 @@ def build(
         credentials=credentials,
         clock=clock,
     )
-    _discovery(supervisor, settings, upstream, models)
+    discovery = Discovery(supervisor, upstream, discoverable(settings), models.learn)
     draining = trio.Event()
     access = AdminAccess(admin_token, now)
     readiness = Readiness(supervisor, store, readers, draining, stores.shared)
@@ -284,14 +305,29 @@ def build(
 
     account = AccountApi(store, readers, now)
     doors = ModelDoors(settings, models, key_ring, services, account)
+    # In a thread: the import would hold up the requests that are under way.
+    application = Application(doors, HealthApi(readiness), partial(readers.run, make_pages))
+    live.begin(
+        Parts(
+            services=services,
+            key_ring=key_ring,
+            directory=directory,
+            key_pool=key_pool,
+            limiter=limiter,
+            provider_state=provider_state,
+            credentials=credentials,
+            discovery=discovery,
+            account=account,
+            application=application,
+        )
+    )
     return Gateway(
         supervisor=supervisor,
         shared=stores.shared,
         changes=changes,
-        services=services,
+        live=live,
         upstream=upstream,
-        # In a thread: the import would hold up the requests that are under way.
-        application=Application(doors, HealthApi(readiness), partial(readers.run, make_pages)),
+        application=application,
         access=access,
         draining=draining,
     )
@@ -308,47 +344,10 @@ def _proxies() -> ProxySettings:
 def surveyor_at_rest(settings: Settings) -> Surveyor:
     """What a gateway that has just started and was called by nobody knows of its routes."""
     return Surveyor(
-        providers=_providers(settings),
-        key_pool=KeyPool(_provider_keys(settings), InProcess(MemoryLeaseStore())),
+        providers=providers_of(settings),
+        key_pool=KeyPool(provider_keys(settings), InProcess(MemoryLeaseStore())),
         health=Health(InProcess(MemoryHealthStore())),
         affinity=Affinity(),
-    )
-
-
-def _discovery(
-    supervisor: Supervisor, settings: Settings, upstream: UpstreamClient, models: ModelTable
-) -> None:
-    """The actor, where there is a provider to ask."""
-    providers = [
-        Discoverable(provider.name, provider.api, provider.base_url, provider.keys[0].secret)
-        for provider in settings.providers.values()
-        if provider.usable and provider.discover
-    ]
-    if providers:
-        Discovery(supervisor, upstream, providers, models.learn)
-
-
-def _providers(settings: Settings) -> dict[str, Provider]:
-    return {
-        provider.name: Provider(adapters_of(provider), provider.base_url)
-        for provider in settings.providers.values()
-        if provider.usable
-    }
-
-
-def _declared(key: GatewayKeySettings) -> GatewayKey:
-    return GatewayKey(
-        id=key.id,
-        name=key.name,
-        digest=key_digest(key.secret.reveal()),
-        limits=KeyLimits(key.id, key.rpm, key.tpm, key.concurrency),
-        models=key.models,
-        expires_at=key.expires_at,
-        account=key.owner or key.id,
-        providers=key.providers,
-        tags=key.tags,
-        preset=key.preset,
-        byok_fallback=key.byok_fallback,
     )
 
 
@@ -401,24 +400,13 @@ async def _connect(shared: SharedState, settings: Settings) -> None:
         pass  # The alert has said what that means.
 
 
-def _provider_keys(settings: Settings) -> list[ProviderKey]:
-    return [
-        ProviderKey(key.id, provider.name, key.label, key.secret, key.rpm, key.tpm, key.credential)
-        for provider in settings.providers.values()
-        for key in provider.keys
-        if provider.usable
-    ]
-
-
 def _supervised_limiter(
     supervisor: Supervisor,
     settings: Settings,
     stores: StoreAccess[LimitStore],
     clock: Callable[[], float],
 ) -> RateLimiter:
-    limits = settings.limits
-    everyone = KeyLimits("everyone", limits.rpm, limits.tpm, limits.concurrency, limits.burst)
-    limiter = RateLimiter(stores, everyone, clock)
+    limiter = RateLimiter(stores, everyones_limits(settings), clock)
     supervisor.add(_sweeper("rate_limiter", limiter.run))
     return limiter
 

@@ -25,6 +25,7 @@ from signalbox.config_credentials import (
     TokenCredential,
     account_of,
 )
+from signalbox.config_overlay import NO_OVERLAY, AddedKey, Overlay, lay_over, refuse_secrets
 from signalbox.config_report import ConfigError, Origins, Report
 from signalbox.config_rules import check_rules
 from signalbox.config_schema import Limits, Server, Storage, Traces
@@ -46,7 +47,9 @@ from signalbox.types import ModelPlan, Price, RetryPolicy, Route, Secret, Strate
 
 __all__ = [
     "DEMO_PROVIDER",
+    "NO_OVERLAY",
     "STRATEGY_SUFFIXES",
+    "AddedKey",
     "AwsAccessKey",
     "AzureIdentity",
     "BudgetSettings",
@@ -58,6 +61,7 @@ __all__ = [
     "GoogleMetadata",
     "Limits",
     "Origins",
+    "Overlay",
     "ProviderKeySettings",
     "ProviderSettings",
     "RoutingSettings",
@@ -77,15 +81,20 @@ DEMO_PROVIDER = "simulator"
 DEMO_MODEL = "demo"
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Settings:
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], cwd: Path, overlay: Overlay = NO_OVERLAY
+) -> Settings:
     """Reads the configuration; `path` is what `--config` said. Raises `ConfigError`.
 
     `environ` goes before `.env` in `cwd`, and both before the file. Relative paths start at `cwd`,
-    those of secrets' and TLS's files at the folder of the configuration file.
+    those of secrets' and TLS's files at the folder of the configuration file. `overlay` is what was
+    configured while the gateway ran.
     """
     source = read_source(path, environ, cwd)
-    report = Report(source.origins)
-    document = check(source.tree, report)
+    tree, origins, hidden = lay_over(source.tree, source.origins, overlay)
+    report = Report(origins)
+    refuse_secrets(overlay, report)
+    document = check(tree, report)
     folder = source.file.parent if source.file else cwd
     builder = Builder(
         document=document,
@@ -94,8 +103,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
         report=report,
         retry=document.retry.over(RetryPolicy()),
         timeouts=document.timeouts.over(Timeouts()),
+        added_keys=overlay.keys,
     )
-    automatic = source.file is None or not document.providers
+    automatic = source.file is None or not source.tree.get("providers")
     providers = builder.providers(automatic=automatic)
     models = builder.models(providers)
     access = AccessBuilder(document, builder.secrets, report)
@@ -125,9 +135,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> S
         budgets=budgets,
         presets=MappingProxyType(presets),
         found_keys=builder.found_keys(providers, automatic=automatic),
-        warnings=(*source.warnings, *report.warnings),
+        warnings=(*source.warnings, *hidden, *report.warnings),
         file=source.file,
-        origins=source.origins,
+        origins=origins,
     )
 
 

@@ -17,6 +17,7 @@ from signalbox.config_credentials import (
     vertex_base_url,
 )
 from signalbox.config_lines import KeyPath
+from signalbox.config_overlay import AddedKey
 from signalbox.config_prices import price_of
 from signalbox.config_providers import KNOWN_PROVIDERS, KnownProvider
 from signalbox.config_report import Report, did_you_mean
@@ -55,6 +56,8 @@ class Builder(msgspec.Struct, frozen=True):
     report: Report
     retry: RetryPolicy
     timeouts: Timeouts
+    added_keys: tuple[AddedKey, ...] = ()
+    """Beside those of the document."""
 
     # Providers
 
@@ -65,6 +68,13 @@ class Builder(msgspec.Struct, frozen=True):
             for known in KNOWN_PROVIDERS.values():
                 if self._is_set(known.variable):
                     declared.setdefault(known.name, schema.Provider())
+        for key in self.added_keys:
+            if key.provider in KNOWN_PROVIDERS:
+                declared.setdefault(key.provider, schema.Provider())
+            elif key.provider not in declared:
+                self.report.warn(
+                    ("providers", key.provider), f"is not there, so its key {key.label} is not used"
+                )
         return {name: self._provider(name, entry) for name, entry in declared.items()}
 
     def found_keys(
@@ -98,7 +108,11 @@ class Builder(msgspec.Struct, frozen=True):
         if name in STRATEGY_WORDS:
             self.report.mistake(path, "expected a name that is not a strategy's")
         api = entry.api or (known.api if known else "openai")
-        keys = self._provider_keys(path, name, api, entry, known)
+        added = self._added_keys(name)
+        if added and not entry.keys and (known is None or known.variable is None):
+            keys = added
+        else:
+            keys = self._provider_keys(path, name, api, entry, known) + added
         base_url = entry.base_url or (known.base_url if known else None)
         if entry.base_url is None and api == "bedrock":
             base_url = bedrock_base_url(key.credential for key in keys) or base_url
@@ -175,6 +189,13 @@ class Builder(msgspec.Struct, frozen=True):
                 )
             )
         return tuple(keys)
+
+    def _added_keys(self, provider: str) -> tuple[ProviderKeySettings, ...]:
+        return tuple(
+            ProviderKeySettings(f"{provider}/{key.id}", key.label, key.secret, key.rpm, key.tpm)
+            for key in self.added_keys
+            if key.provider == provider
+        )
 
     def _place(
         self,

@@ -76,7 +76,7 @@ CONCRETE_ACTORS = {
 def part_of(module: str) -> str:
     """`signalbox.config_lines` → `config`, `signalbox.actors.runner` → `actors`."""
     name = module.split(".")[1]
-    return "config" if name.startswith("config_") else name
+    return next((part for part in ("config", "app") if name.startswith(f"{part}_")), name)
 
 
 def is_under(module: str, package: str) -> bool:

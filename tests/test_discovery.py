@@ -141,8 +141,8 @@ class Bench:
         self.supervisor = Supervisor()
         self.upstream = ScriptedUpstream(lambda call: answers[min(call.number, len(answers)) - 1])
         self.learnt: list[tuple[str, ...]] = []
-        provider = Discoverable("box", "openai", "http://box.test/v1", None)
-        Discovery(self.supervisor, self.upstream, [provider], self.learn)
+        self.provider = Discoverable("box", "openai", "http://box.test/v1", None)
+        self.discovery = Discovery(self.supervisor, self.upstream, [self.provider], self.learn)
 
     def learn(self, provider: str, models: Sequence[DiscoveredModel]) -> None:
         assert provider == "box"
@@ -159,6 +159,21 @@ async def test_a_provider_is_asked_at_the_start_and_now_and_then(
         await trio.sleep(REFRESH_SECONDS)
     assert bench.learnt == [("a",), ("a", "b")]
     assert [call.at for call in bench.upstream.calls] == [0, REFRESH_SECONDS]
+
+
+async def test_with_another_configuration_what_is_known_is_told_and_asked_again(
+    autojump_clock: MockClock,
+) -> None:
+    bench = Bench(listing("a"), listing("b"))
+    async with supervised(bench.supervisor):
+        await trio.sleep(1)
+        bench.discovery.configure([bench.provider], bench.learn)
+        assert bench.learnt == [("a",), ("a",)]
+        await trio.sleep(1)
+        assert bench.learnt[2:] == [("b",)]
+        bench.discovery.configure([], bench.learn)
+        await trio.sleep(2 * REFRESH_SECONDS)
+    assert len(bench.learnt) == 3
 
 
 @pytest.mark.parametrize(

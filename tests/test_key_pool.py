@@ -112,6 +112,30 @@ async def test_a_provider_without_keys_is_leased_an_anonymous_one() -> None:
     assert await pool.lease("groq", "m", 1, owner="r", ttl=TTL) == Denied(Unavailable.NO_KEY, None)
 
 
+async def test_a_key_that_is_taken_out_is_leased_no_more_and_its_lease_is_settled() -> None:
+    bad, good = key("bad"), key("good")
+    pool = KeyPool([bad], InProcess(MemoryLeaseStore()))
+    lease = await pool.lease(bad.provider, "m", 0, owner="r", ttl=60)
+    assert isinstance(lease, Lease)
+    pool.configure([good])
+    assert isinstance(
+        await pool.lease(bad.provider, "m", 0, owner="r", ttl=60, only=bad.id), Denied
+    )
+    another = await pool.lease(bad.provider, "m", 0, owner="r", ttl=60)
+    assert isinstance(another, Lease)
+    assert another.key == good
+    for each in (lease, another):
+        pool.settle(each, headers())
+    assert (await pool.statistics()).open_leases == 0
+
+
+async def test_a_provider_that_is_gone_serves_the_requests_that_began_before() -> None:
+    pool = KeyPool([anonymous_key("old")], InProcess(MemoryLeaseStore()))
+    pool.configure([anonymous_key("new")])
+    assert isinstance(await pool.lease("old", "m", 0, owner="r", ttl=60), Lease)
+    assert [each.provider for each in (await pool.statistics()).keys] == ["new"]
+
+
 def test_two_keys_of_one_id_are_refused() -> None:
     with pytest.raises(ValueError, match="same id"):
         desk(key("a"), key("a"))

@@ -84,11 +84,8 @@ class RenewingCredentials:
         now: Callable[[], float],
     ) -> None:
         self._upstream = upstream
-        self._credentials: dict[str, TokenCredential] = {
-            k.id: k.credential
-            for k in keys
-            if k.credential is not None and not isinstance(k.credential, AwsAccessKey)
-        }
+        self._credentials: dict[str, TokenCredential] = {}
+        """Also of keys that are no longer configured: requests that began with them go on."""
         self._now = now
         self._tokens: dict[str, _Token] = {}
         self._refusals: dict[str, _Refusal] = {}
@@ -102,6 +99,18 @@ class RenewingCredentials:
                 capacity_reason="requests that wait for a token at once; more wait to be told so",
             )
         )
+        self.configure(keys)
+
+    def configure(self, keys: Sequence[ProviderKey]) -> None:
+        """These have credentials from now on, beside others that need none."""
+        for key in keys:
+            credential = key.credential
+            if credential is None or isinstance(credential, AwsAccessKey):
+                continue
+            if self._credentials.get(key.id, credential) != credential:
+                self._tokens.pop(key.id, None)
+                self._refusals.pop(key.id, None)
+            self._credentials[key.id] = credential
         if any(isinstance(each, ServiceAccount) for each in self._credentials.values()):
             # Loaded before a request waits for it.
             import signalbox.adapters.rs256  # noqa: F401, PLC0415

@@ -51,6 +51,8 @@ class Discovery:
         self._upstream = upstream
         self._providers = providers
         self._learn = learn
+        self._listed: dict[str, Sequence[DiscoveredModel]] = {}
+        self._changed = trio.Event()
         self._failing: set[str] = set()
         supervisor.add(
             ChildSpec(
@@ -61,12 +63,33 @@ class Discovery:
             )
         )
 
+    def configure(
+        self,
+        providers: Sequence[Discoverable],
+        learn: Callable[[str, Sequence[DiscoveredModel]], None],
+    ) -> None:
+        """Asks these from now on, all of them at once. `learn` is told at once what those among
+        them listed last."""
+        self._providers, self._learn = providers, learn
+        for provider in providers:
+            if provider.name in self._listed:
+                learn(provider.name, self._listed[provider.name])
+        self._changed.set()
+
     async def _run(self, mailbox: Mailbox[None, None]) -> None:
         async with trio.open_nursery() as nursery:
-            for provider in self._providers:
-                nursery.start_soon(self._follow, provider)
+            nursery.start_soon(self._follow_all)
             await mailbox.receive_batch(1)
             nursery.cancel_scope.cancel()
+
+    async def _follow_all(self) -> None:
+        while True:
+            self._changed = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for provider in self._providers:
+                    nursery.start_soon(self._follow, provider)
+                await self._changed.wait()
+                nursery.cancel_scope.cancel()
 
     async def _follow(self, provider: Discoverable) -> None:
         while True:
@@ -84,6 +107,7 @@ class Discovery:
             self._failing.add(provider.name)
             return False
         self._failing.discard(provider.name)
+        self._listed[provider.name] = models
         self._learn(provider.name, models)
         return True
 

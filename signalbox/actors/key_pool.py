@@ -176,17 +176,35 @@ class KeyPool:
         clock: Callable[[], float] = trio.current_time,
         alert: Callable[[str], None] = logger.warning,
     ) -> None:
-        self._keys = {key.id: key for key in keys}
-        if len(self._keys) != len(keys):
+        self._keys: dict[str, ProviderKey] = {}
+        """Also those that are no longer configured: requests that began with them go on."""
+        self._quotas: dict[str, tuple[KeyQuota, ...]] = {}
+        self._configured: frozenset[str] = frozenset()
+        """Providers; requests that began before a change may still need one of the others."""
+        self._queues: dict[str, _Queue] = {}
+        self._stores = stores
+        self._clock = clock
+        self._alert = alert
+        self.configure(keys)
+
+    def configure(self, keys: Sequence[ProviderKey]) -> None:
+        """Leases these from now on. What is known of a key stays known under its id.
+
+        A key that its provider no longer has is leased no more. One of a provider that is gone is
+        still there for the requests that began before: no other has a route to it.
+        """
+        if len({key.id for key in keys}) != len(keys):
             raise ValueError("two provider keys have the same id")
         quotas: dict[str, list[KeyQuota]] = defaultdict(list)
         for key in keys:
             quotas[key.provider].append(KeyQuota(key.id, key.rpm, key.tpm))
-        self._quotas = {provider: tuple(listed) for provider, listed in quotas.items()}
-        self._queues = {provider: _Queue() for provider in quotas}
-        self._stores = stores
-        self._clock = clock
-        self._alert = alert
+        self._keys.update({key.id: key for key in keys})
+        self._configured = frozenset(quotas)
+        for provider, listed in quotas.items():
+            self._quotas[provider] = tuple(listed)
+            self._queues.setdefault(provider, _Queue())
+        for queue in self._queues.values():
+            queue.wake_first()
 
     async def lease(
         self,
@@ -318,7 +336,12 @@ class KeyPool:
             queue.wake_first()
 
     async def statistics(self) -> KeyPoolStatistics:
-        quotas = [quota for listed in self._quotas.values() for quota in listed]
+        quotas = [
+            quota
+            for name in self._quotas
+            if name in self._configured
+            for quota in self._quotas[name]
+        ]
         answered = await self._stores.ask(CONDITIONS, quotas, self._clock())
         keys = [self._statistics_of(condition) for condition in answered.answers]
         return KeyPoolStatistics(

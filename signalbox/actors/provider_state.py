@@ -88,11 +88,9 @@ class ProviderState:
         self._readers = readers
         self._writers = writers
         self._now = now
-        self._marks = {key.id: _mark(key) for key in keys} | {CALLERS_KEY: CALLERS_KEY}
-        self._keys = {mark: key_id for key_id, mark in self._marks.items()}
-        self._keys_of: dict[str, list[str]] = {}
-        for key in keys:
-            self._keys_of.setdefault(key.provider, []).append(key.id)
+        self._marks: dict[str, str] = {CALLERS_KEY: CALLERS_KEY}
+        """Also of keys that are no longer configured: requests that began with them go on."""
+        self.configure(keys)
         self._known: OrderedDict[bytes, StateRecord] = OrderedDict()
         """By digest, the longest unused first."""
         self._state_bytes = 0
@@ -107,6 +105,15 @@ class ProviderState:
                 capacity_reason="answers of some seconds while the database is busy; 1 KB each",
             )
         )
+
+    def configure(self, keys: Sequence[ProviderKey]) -> None:
+        """These are configured from now on."""
+        marks = {key.id: _mark(key) for key in keys} | {CALLERS_KEY: CALLERS_KEY}
+        self._marks.update(marks)
+        self._keys = {mark: key_id for key_id, mark in marks.items()}
+        self._keys_of: dict[str, list[str]] = {}
+        for key in keys:
+            self._keys_of.setdefault(key.provider, []).append(key.id)
 
     def keys_of(self, provider: str) -> Sequence[str]:
         """The ids of its configured keys."""

@@ -101,9 +101,13 @@ class RateLimiter:
     ) -> None:
         """`everyone`: the global limits; its `key_id` names nothing."""
         self._stores = stores
-        self._everyone = None if everyone is None else _scoped(Scope.GLOBAL, everyone)
+        self.configure(everyone)
         self._clock = clock
         self._refusals: Counter[tuple[str, str]] = Counter()
+
+    def configure(self, everyone: KeyLimits | None) -> None:
+        """The global limits from now on; what was used of them stays used."""
+        self._everyone = None if everyone is None else _scoped(Scope.GLOBAL, everyone)
 
     async def admit(
         self, limits: KeyLimits, tokens: int, owner: str, *, ttl: float

@@ -12,11 +12,11 @@ from signalbox.adapters.models import ModelTable, UnknownModel
 from signalbox.cli.banner import nothing_to_call
 from signalbox.cli.common import (
     MISUSED,
+    effective_settings,
     fail,
     load_models,
     located,
     named_database,
-    read_settings,
 )
 from signalbox.cli.table import table
 from signalbox.config import ConfigError, Settings
@@ -27,7 +27,7 @@ from signalbox.types import Price
 @located
 def check(config: Path | None, data_dir: Path) -> None:
     """Checks the configuration and shows every model's routes."""
-    settings = read_settings(config)
+    settings = effective_settings(config, data_dir)
     database = named_database(settings, data_dir)
     try:
         models = load_models(settings)

@@ -18,10 +18,13 @@ from signalbox.adapters.models import ModelTable
 from signalbox.cli.prices import price_data
 from signalbox.config import ConfigError, Settings, load_settings, read_environ
 from signalbox.config_postgres import PostgresUrl
-from signalbox.errors import StoreUnavailable
+from signalbox.errors import SignalboxError, StoreUnavailable
 from signalbox.ids import Uuid7Generator
 from signalbox.persistence.open import open_store, parse_database_url
+from signalbox.persistence.overlay import read_overlay
+from signalbox.persistence.records import ProviderKeyRecord
 from signalbox.persistence.stores import Store
+from signalbox.types import Secret
 
 FAILED = 1
 MISUSED = 2
@@ -65,6 +68,19 @@ def read_settings(config: Path | None) -> Settings:
     """The configuration; a mistake in it ends the command."""
     try:
         return load_settings(config, os.environ, Path.cwd())
+    except ConfigError as error:
+        fail(str(error), MISUSED)
+
+
+def effective_settings(config: Path | None, data_dir: Path) -> Settings:
+    """The configuration with what the database has to say to it, where there is one."""
+    settings = read_settings(config)
+    if is_missing(named_database(settings, data_dir)):
+        return settings
+    with opened_store(settings, data_dir) as store:
+        overlay = read_overlay(store, unseal)
+    try:
+        return load_settings(config, os.environ, Path.cwd(), overlay)
     except ConfigError as error:
         fail(str(error), MISUSED)
 
@@ -119,6 +135,11 @@ def existing_store(settings: Settings, data_dir: Path, code: int = FAILED) -> It
 def is_missing(database: Path | PostgresUrl) -> bool:
     """Whether it is a file that is not there; what a server has is seen when it is opened."""
     return isinstance(database, Path) and not database.exists()
+
+
+def unseal(record: ProviderKeyRecord) -> Secret:
+    """Opens a provider key of the database. Raises `SignalboxError`."""
+    raise SignalboxError("this version has no master key")
 
 
 def make_private(folder: Path) -> None:

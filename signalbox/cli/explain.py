@@ -15,11 +15,11 @@ from signalbox.cli.banner import TERMINAL_COLUMNS
 from signalbox.cli.common import (
     FAILED,
     MISUSED,
-    configured,
+    effective_settings,
     environment,
     fail,
     load_models,
-    read_settings,
+    located,
 )
 from signalbox.cli.explanations import MOST_BYTES, NotExplained, ask_gateway, explain_offline
 from signalbox.cli.table import printable, table
@@ -48,7 +48,7 @@ OFFLINE = (
 @click.option("--door", metavar="PATH", help="Whose request it is; otherwise /v1/chat/completions.")
 @click.option("--random", "number", help="The number in [0, 1) to draw with; otherwise any.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: the answer of /v1/explain.")
-@configured
+@located
 def explain(
     file: str,
     gateway: str | None,
@@ -57,6 +57,7 @@ def explain(
     number: str | None,
     as_json: bool,
     config: Path | None,
+    data_dir: Path,
 ) -> None:
     """Shows what the chat completion request in FILE (- for standard input) would do.
 
@@ -72,7 +73,7 @@ def explain(
     query = urlencode({name: wish for name, wish in wishes.items() if wish is not None})
     try:
         if gateway is None:
-            answer = _offline(config, data, query)
+            answer = _offline(config, data_dir, data, query)
         else:
             answer = ask_gateway(gateway, _key(key), data, query)
     except NotExplained as error:
@@ -96,8 +97,8 @@ def _read(file: str) -> bytes:
     return data
 
 
-def _offline(config: Path | None, data: bytes, query: str) -> ExplainAnswer:
-    settings = read_settings(config)
+def _offline(config: Path | None, data_dir: Path, data: bytes, query: str) -> ExplainAnswer:
+    settings = effective_settings(config, data_dir)
     try:
         models = load_models(settings)
     except ConfigError as error:

@@ -10,6 +10,7 @@ from signalbox import __version__
 
 COMMANDS = {
     "serve": "Runs the gateway until SIGINT or SIGTERM; a second signal ends it at once.",
+    "config": "Providers, models and aliases that were configured while the gateway ran.",
     "check": "Checks the configuration and shows every model's routes.",
     "explain": "Shows what the chat completion request in FILE would do.",
     "keys": "Gateway keys: what clients present.",

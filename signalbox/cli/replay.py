@@ -16,11 +16,11 @@ from signalbox.adapters.models import UnknownModel
 from signalbox.cli.common import (
     FAILED,
     MISUSED,
+    effective_settings,
     existing_store,
     fail,
     load_models,
     located,
-    read_settings,
 )
 from signalbox.cli.replanning import Difference, differences, todays_plan
 from signalbox.cli.table import printable, table
@@ -55,7 +55,7 @@ def replay(
     Exit code 0: the decisions are the same; 1: they differ, the first difference is shown; 2: there
     is no such trace, or it cannot be read.
     """
-    settings = read_settings(config)
+    settings = effective_settings(config, data_dir)
     with existing_store(settings, data_dir, MISUSED) as store:
         trace = store.load_trace(trace_id)
         if trace is None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,23 +20,27 @@ import msgspec
 import trio
 
 from signalbox.actors.supervisor import SupervisorGaveUp
-from signalbox.adapters.models import ModelTable
 from signalbox.app import Started, run_gateway
+from signalbox.app_live import Configuration
 from signalbox.cli.admin_token import ADMIN_TOKEN_FILE, given_admin_token
 from signalbox.cli.banner import Banner, nothing_to_call
 from signalbox.cli.common import (
     FAILED,
     MISUSED,
     fail,
+    is_missing,
     load_models,
     located,
     make_private,
+    named_database,
     new_id,
     opened_store,
     read_settings,
     unix_now,
+    unseal,
 )
-from signalbox.config import ConfigError, Settings, add_demo
+from signalbox.config import ConfigError, Overlay, Settings, add_demo, load_settings
+from signalbox.config_overlay import PLACE
 from signalbox.errors import StoreUnavailable
 from signalbox.http.server import CannotListen, PortTaken
 from signalbox.persistence.auditing import GATEWAY, audit_of
@@ -48,10 +52,13 @@ from signalbox.persistence.gateway_keys import (
     read_token,
     write_token,
 )
+from signalbox.persistence.overlay import read_overlay
 from signalbox.persistence.record_store import Insert
 from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.stores import Store
 from signalbox.types import Secret
+
+logger = logging.getLogger(__name__)
 
 GATEWAY_KEY_FILE = "gateway-key"
 FIRST_KEY_NAME = "first"
@@ -96,13 +103,51 @@ def serve(
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    settings = _listening(read_settings(config), host, port)
-    for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    with _demo(settings, demo) as settings, opened_store(settings, data_dir) as store:
-        mistake = _mistake_of(lambda: _serve(settings, load_models(settings), store, data_dir))
+    settings = read_settings(config)
+    if (
+        demo == "never"
+        and not _callable(settings)
+        and is_missing(named_database(settings, data_dir))
+    ):
+        fail(nothing_to_call(settings), MISUSED)
+    with opened_store(settings, data_dir) as store:
+        loader = Loader(config, host, port)
+        configuration = _first(loader, store)
+        for warning in configuration.settings.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        with _demo(configuration.settings, demo) as loader.simulator:
+            mistake = _mistake_of(lambda: _serve(loader, store, data_dir))
     if mistake is not None:
         fail(*mistake)
+
+
+class Loader:
+    """`app_live.Load`: the configuration as the command line has it."""
+
+    def __init__(self, config: Path | None, host: str | None, port: int | None) -> None:
+        self._config = config
+        self._host = host
+        self._port = port
+        self.simulator: str | None = None
+        """The address of the demo's provider, where there is a demo."""
+
+    def __call__(self, overlay: Overlay) -> Configuration:
+        settings = load_settings(self._config, os.environ, Path.cwd(), overlay)
+        settings = _listening(settings, self._host, self._port)
+        if self.simulator is not None:
+            settings = add_demo(settings, self.simulator)
+        return Configuration(settings, load_models(settings), overlay)
+
+
+def _first(loader: Loader, store: Store) -> Configuration:
+    """The configuration of the start; a mistake in it ends the command."""
+    try:
+        return loader(read_overlay(store, unseal))
+    except ConfigError as error:
+        hint = ""
+        if f"{PLACE}: " in str(error):
+            hint = "\n`signalbox config remove SECTION NAME` takes an entry out of the database"
+        fail(f"{error}{hint}", MISUSED)
 
 
 def _mistake_of(run: Callable[[], None]) -> tuple[str, int] | None:
@@ -143,14 +188,15 @@ def _words(group: BaseExceptionGroup[BaseException]) -> str:
     return "; ".join(words)
 
 
-def _serve(settings: Settings, models: ModelTable, store: Store, data_dir: Path) -> None:
+def _serve(loader: Loader, store: Store, data_dir: Path) -> None:
+    configuration = loader(read_overlay(store, unseal))
     token, token_file = _admin_token(data_dir)
-    key, key_file = _first_key(settings, store, data_dir)
+    key, key_file = _first_key(configuration.settings, store, data_dir)
 
     def tell(started: Started) -> None:
         banner = Banner(
-            settings,
-            models,
+            configuration.settings,
+            configuration.models,
             started.port,
             started.login_code,
             key.reveal() if key is not None and sys.stdout.isatty() else None,
@@ -161,16 +207,22 @@ def _serve(settings: Settings, models: ModelTable, store: Store, data_dir: Path)
 
     async def run() -> None:
         stopping = trio.Event()
+        # Hangups are heard from the first moment on: unheard, one would end the process.
+        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            await serve_until(stopping, hangups)
+
+    async def serve_until(stopping: trio.Event, hangups: AsyncIterator[int]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, stopping)
 
             async def gateway(*, task_status: trio.TaskStatus[Started]) -> None:
                 await run_gateway(
-                    settings,
-                    models,
+                    configuration,
                     store,
                     data_dir,
                     token,
+                    load=loader,
+                    unseal=unseal,
                     stop=stopping.wait,
                     leave=partial(_leave, store),
                     task_status=task_status,
@@ -178,6 +230,7 @@ def _serve(settings: Settings, models: ModelTable, store: Store, data_dir: Path)
                 nursery.cancel_scope.cancel()
 
             started = await nursery.start(gateway)
+            nursery.start_soon(_reload_on_hangup, hangups, started.reload)
             _spare_collections()
             tell(started)
 
@@ -211,6 +264,18 @@ async def _stop_on_signal(stopping: trio.Event) -> None:
             stopping.set()
 
 
+async def _reload_on_hangup(
+    hangups: AsyncIterator[int], reload: Callable[[], Awaitable[None]]
+) -> None:
+    async for _ in hangups:
+        try:
+            await reload()
+        except (ConfigError, StoreUnavailable) as error:
+            logger.error("the configuration is as it was: %s", error)
+        else:
+            logger.warning("the configuration was read anew")
+
+
 def _admin_token(data_dir: Path) -> tuple[Secret, Path | None]:
     """The token, and the file that holds it where it is not the environment's."""
     given = given_admin_token()
@@ -242,16 +307,19 @@ def _first_key(
     return None, path
 
 
+def _callable(settings: Settings) -> bool:
+    return any(provider.usable for provider in settings.providers.values())
+
+
 @contextmanager
-def _demo(settings: Settings, mode: str) -> Iterator[Settings]:
-    """The settings, with a running simulator in them where `mode` asks for it."""
-    callable_now = any(provider.usable for provider in settings.providers.values())
-    if mode == "auto" and callable_now:
+def _demo(settings: Settings, mode: str) -> Iterator[str | None]:
+    """The address of a simulator that runs, where `mode` asks for it."""
+    if mode == "auto" and _callable(settings):
         mode = "never"
     if mode == "never":
-        if not callable_now:
+        if not _callable(settings):
             fail(nothing_to_call(settings), MISUSED)
-        yield settings
+        yield None
         return
     command = [
         sys.executable,
@@ -278,8 +346,6 @@ def _demo(settings: Settings, mode: str) -> Iterator[Settings]:
         if not line:
             fail("the simulator did not start")
         try:
-            yield add_demo(settings, line[-1])
-        except ConfigError as error:
-            fail(str(error), MISUSED)
+            yield line[-1]
         finally:
             simulator.stdin.close()

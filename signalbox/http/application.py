@@ -39,7 +39,8 @@ class Application:
     def __init__(
         self, doors: DoorsApp, health: App, make_pages: Callable[[], Awaitable[App]]
     ) -> None:
-        self._doors = doors
+        self.doors = doors
+        """Of the configuration in force; requests under way go on at those that they came to."""
         self._health = health
         self._make_pages = make_pages
         self._making = trio.Lock()
@@ -53,7 +54,7 @@ class Application:
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             place = _usual_place(raw) if len(raw) <= USUAL_PATH else _place(raw)
             if place is not None:
-                await self._doors(scope, receive, send, place)
+                await self.doors(scope, receive, send, place)
                 return
         path = _SLASHES.sub("/", _ORIGIN.sub("", scope["path"]))
         scope["path"] = path.rstrip("/") or "/"
