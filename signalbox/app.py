@@ -72,6 +72,7 @@ from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import (
     WorkerThreads,
+    ledger_threads,
     reader_threads,
     waiting_threads,
     writer_threads,
@@ -238,7 +239,7 @@ def build(
     supervisor = Supervisor()
     alarms = Alarms(supervisor, clock)
     readers, writers = reader_threads(), writer_threads()
-    ledger = Ledger(supervisor, store, ChargeSpool(data_dir / "charges.spool"), writers)
+    ledger = Ledger(supervisor, store, ChargeSpool(data_dir / "charges.spool"), ledger_threads())
     writer = TraceWriter(
         supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
     )

@@ -17,6 +17,7 @@ from signalbox.persistence.records import GatewayKeyRecord
 from signalbox.persistence.stores import (
     Charge,
     Store,
+    Swept,
     TraceEvent,
     TracePayload,
     TraceRecord,
@@ -25,6 +26,9 @@ from signalbox.persistence.trace_values import unplain
 from signalbox.types import NanoUSD, Route, Secret, Usage
 from tests import records
 from tests.engines import OpenStore
+
+NOW = 1_800_000_000.0
+"""Years after the records' ids and times."""
 
 # One store serves all examples of a property: the records' ids are new each time.
 on_stores = settings(
@@ -272,6 +276,16 @@ def test_retention_takes_the_oldest_and_never_more_than_its_limit(
         left = [trace.started_at for trace in traces if store.load_trace(trace.id) == trace]
     assert count == min(limit, sum(at < older_than for at in started))
     assert sorted(left) == sorted(started)[count:]
+
+
+def test_a_step_of_retention_takes_the_oldest_and_says_whether_there_are_more(
+    store: Store,
+) -> None:
+    traces = [records.trace(started_at=float(at)) for at in (3, 1, 4, 2)]
+    store.save_traces(traces)
+    steps = [store.sweep_traces(now=NOW, older_than=4.0, limit=2) for _ in range(3)]
+    assert steps == [Swept(2, more=True), Swept(1, more=False), Swept(0, more=False)]
+    assert [store.load_trace(trace.id) for trace in traces] == [None, None, traces[2], None]
 
 
 def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:

@@ -168,18 +168,20 @@ class TraceWriter:
 
     async def _sweep(self) -> float:
         """Deletes some of the traces past their time; in how many seconds to go on."""
-        delete = partial(
-            self._store.delete_traces,
-            older_than=self._now() - self._retention_seconds,
+        now = self._now()
+        sweep = partial(
+            self._store.sweep_traces,
+            now=now,
+            older_than=now - self._retention_seconds,
             limit=SWEEP_TRACES,
         )
         try:
-            deleted = await self._workers.run(delete)
+            swept = await self._workers.run(sweep)
         except StoreUnavailable as error:
             logger.warning("old traces are not deleted yet: %s", error)
             return SWEEP_SECONDS
-        self._deleted += deleted
-        return SWEEP_PAUSE_SECONDS if deleted == SWEEP_TRACES else SWEEP_SECONDS
+        self._deleted += swept.deleted
+        return SWEEP_PAUSE_SECONDS if swept.more else SWEEP_SECONDS
 
 
 def _size(trace: TraceRecord) -> int:

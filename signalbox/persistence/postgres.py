@@ -19,6 +19,12 @@ from signalbox.persistence import postgres_ledger
 from signalbox.persistence.columns import CorruptRow, microseconds
 from signalbox.persistence.postgres_changes import ChangeListener
 from signalbox.persistence.postgres_connections import Connection, Connections
+from signalbox.persistence.postgres_partitions import (
+    MAINTENANCE_SECONDS,
+    delete_strays,
+    drop_days,
+    make_days,
+)
 from signalbox.persistence.postgres_schema import prepare_schema
 from signalbox.persistence.postgres_statements import Copy, PostgresSession
 from signalbox.persistence.rows import (
@@ -28,7 +34,7 @@ from signalbox.persistence.rows import (
     state_row,
 )
 from signalbox.persistence.sql_store import SqlStore
-from signalbox.persistence.stores import Charge, StateRecord, TraceRecord
+from signalbox.persistence.stores import Charge, StateRecord, Swept, TraceRecord
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
     PAYLOAD_COLUMNS,
@@ -137,6 +143,16 @@ class PostgresStore(SqlStore):
             if len(gone) < wanted:
                 break
         return deleted
+
+    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+        """Drops days that have ended by `older_than`; what is in no day's partition is deleted."""
+        older_than_us = microseconds(older_than, "older_than")
+        with self._connections.borrowed("make room for traces", MAINTENANCE_SECONDS) as connection:
+            make_days(connection, now)
+            dropped, more = drop_days(connection, older_than)
+            with connection.transaction():
+                strays = delete_strays(PostgresSession(connection), older_than_us, limit)
+        return Swept(dropped + strays, more or strays == limit)
 
     def save_state(self, records: Sequence[StateRecord]) -> None:
         # One record of each, and in one order: two gateways never wait for each other in a ring.

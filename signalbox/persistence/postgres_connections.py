@@ -79,14 +79,17 @@ class Connections:
         self._closed = False
 
     @contextmanager
-    def borrowed(self, operation: str) -> Iterator[Connection]:
-        """A connection in autocommit mode, for this call alone.
+    def borrowed(self, operation: str, patience: float | None = None) -> Iterator[Connection]:
+        """A connection in autocommit mode, for this call alone, which waits for an answer for
+        `patience` seconds, or as long as others do.
 
         Raises `StoreUnavailable`, also for what the driver raises within: that `operation` could
         not be done, and why.
         """
         with saying(operation, self._database):
             connection = self._take(operation)
+            if patience is not None:
+                connection.patience = patience
             usable = True
             try:
                 yield connection
@@ -95,6 +98,7 @@ class Connections:
                 usable = False
                 raise
             finally:
+                connection.patience = Connection.patience
                 self._give_back(connection, usable=usable)
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ from signalbox.persistence.sqlite_file import (
     saying,
 )
 from signalbox.persistence.sqlite_inserts import Insert, is_one_statement
-from signalbox.persistence.stores import Charge, StateRecord, TraceRecord
+from signalbox.persistence.stores import Charge, StateRecord, Swept, TraceRecord
 from signalbox.persistence.threads import READERS
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
@@ -129,6 +129,10 @@ class SqliteStore(SqlStore):
             if count < wanted:
                 break
         return deleted
+
+    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+        deleted = self.delete_traces(older_than=older_than, limit=limit)
+        return Swept(deleted, more=deleted == limit)
 
     def save_state(self, records: Sequence[StateRecord]) -> None:
         rows = [state_row(record) for record in records]

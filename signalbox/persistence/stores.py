@@ -119,6 +119,15 @@ class TraceRecord(msgspec.Struct, frozen=True):
     payloads: tuple[TracePayload, ...] = ()
 
 
+class Swept(msgspec.Struct, frozen=True):
+    """What a step of retention did."""
+
+    deleted: int
+    """Traces; about how many, where they went by days."""
+    more: bool
+    """Whether there may be others to delete."""
+
+
 class StateRecord(msgspec.Struct, frozen=True):
     """Who made a piece of state that lives at a provider."""
 
@@ -193,6 +202,13 @@ class TraceStore(Protocol):
 
     def delete_traces(self, *, older_than: float, limit: int) -> int:
         """Deletes at most `limit` traces that started before `older_than`; how many it was."""
+        ...
+
+    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+        """A step of retention: deletes traces that started before `older_than`, at most `limit`, or
+        whole days at once where the engine keeps them apart; there a trace goes with its day, when
+        all of it is that old. Also makes ready what the days after `now` need.
+        """
         ...
 
 

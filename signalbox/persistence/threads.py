@@ -69,8 +69,14 @@ class WorkerThreads:
 
 
 def writer_threads() -> WorkerThreads:
-    """One writer: SQLite has one anyway, and calls keep their order."""
+    """One writer for all but charges, whose calls keep their order."""
     return WorkerThreads("store-writer", 1)
+
+
+def ledger_threads() -> WorkerThreads:
+    """One of its own for charges: they wait for no housekeeping, and reach the spool although
+    others still try a database that is away."""
+    return WorkerThreads("store-ledger", 1)
 
 
 def reader_threads() -> WorkerThreads:
