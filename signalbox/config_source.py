@@ -27,6 +27,7 @@ RESERVED = frozenset(
         "SIGNALBOX_ADMIN_TOKEN",
         "SIGNALBOX_API_KEY",
         "SIGNALBOX_DATA_DIR",
+        "SIGNALBOX_MASTER_KEY",
         "SIGNALBOX_RECORDINGS",
     }
 )

@@ -15,6 +15,7 @@ COMMANDS = {
     "explain": "Shows what the chat completion request in FILE would do.",
     "keys": "Gateway keys: what clients present.",
     "admin-token": "The token that opens the traces.",
+    "master-key": "The keys that stored secrets are sealed under.",
     "trace": "Shows a saved request: what was decided, when, and why.",
     "replay": "Feeds the recorded facts of a request to today's machine and configuration.",
     "diagram": "Prints a state machine as a diagram or a table.",
