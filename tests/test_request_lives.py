@@ -108,7 +108,7 @@ class Life:
         if self.chance.random() < 0.02:
             return self.chance.choice([f.ClientGone(self.now), f.RequestCrashed(self.now, "words")])
         self.now += self.chance.choice([0.0, 0.1, 1.0])
-        if self.now >= self.state.deadline_at:
+        if self.now >= self.state.deadline_at and not self.state.charging:
             return f.TimerFired(self.now, c.Timer.DEADLINE)
         return self.answer(self.chance.choice(self.answered_at_once() or self.open))
 

@@ -106,6 +106,8 @@ class Attempt:
     """What the provider wants back with the answer's tool calls, by their ids."""
     rate_limits: RateLimits | None = None
     settled: bool = False
+    never_sent: bool = False
+    """It is settled, and failed before the provider had it."""
     sent: bytes = b""
     received: bytearray = field(default_factory=bytearray)
     status: int | None = None

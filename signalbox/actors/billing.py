@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from signalbox.actors.attempt import Attempt
@@ -10,7 +10,7 @@ from signalbox.actors.ledger import ChargeLost, Ledger
 from signalbox.actors.mailbox import AskTimedOut, MailboxClosed
 from signalbox.errors import ActorCrashed
 from signalbox.machines.commands import Resume
-from signalbox.persistence.stores import Charge
+from signalbox.persistence.stores import AttemptCost, Charge
 from signalbox.prices import output_of, sum_of
 from signalbox.types import CHARS_PER_TOKEN, NanoUSD, Request, Usage, usd
 
@@ -38,24 +38,39 @@ def total_tokens(usage: Usage) -> int | None:
 
 
 def charge_of(
-    request: Request, attempts: Sequence[Attempt], reason: str, *, charge_id: str, at: float
-) -> Charge:
-    """The ledger's row for what `attempts` delivered together, the last of them to the end.
+    request: Request,
+    told: Sequence[Attempt],
+    made: Sequence[Attempt],
+    reason: str,
+    *,
+    charge_id: str,
+    at: float,
+    config_version: str = "",
+) -> Charge | None:
+    """The ledger's row for what the attempts `told` delivered together, the last of them to the
+    end. `made`: all of the request's, in order.
 
     The caller pays for its prompt once, as the last attempt had it, and for every token that it was
     sent, at the price of the route that the token came from; what came on a key of its own is on
-    its own account there. What it cost upstream is all of it, whoever pays, also what was told
-    twice. `at` is Unix time in seconds.
+    its own account there. What it cost upstream is all of it, whoever pays: also what was told
+    twice, and what other attempts are known to have cost.
+
+    Where none was told, the row is of zero and says what the attempts cost all the same; None: they
+    cost nothing. `at` is Unix time in seconds.
     """
-    attempt = attempts[-1]
-    parts = [*_kept_outputs(request, attempts), (attempt, usage_of(request, attempt))]
-    amount = _total(
-        NanoUSD(0) if part.callers_own else part.route.price.cost(usage) for part, usage in parts
-    )
-    if len(attempts) == 1 and not attempt.callers_own:
-        upstream_cost = amount
-    else:
-        upstream_cost = _total(each.route.price.cost(usage_of(request, each)) for each in attempts)
+    own = {each: each.route.price.cost(usage_of(request, each)) for each in told}
+    costs = [cost for each in made if (cost := _cost_of(request, each, own)) is not None]
+    if not costs:
+        return None
+    attempt = told[-1] if told else made[-1]
+    amount: NanoUSD | None = NanoUSD(0)
+    usage = attempt.usage or Usage()
+    if told:
+        kept = _kept_outputs(request, told)
+        usage = sum_of([*(usage for _, usage in kept), usage_of(request, attempt)])
+        if reason != NO_CONTENT:
+            amounts = [_charged(each, each.route.price.cost(part)) for each, part in kept]
+            amount = _total([*amounts, _charged(attempt, own[attempt])])
     return Charge(
         id=charge_id,
         request_id=request.id,
@@ -64,15 +79,51 @@ def charge_of(
         model=request.model,
         provider=attempt.route.provider,
         route_model=attempt.route.model,
-        usage=sum_of([usage for _, usage in parts]),
-        amount=NanoUSD(0) if reason == NO_CONTENT else amount,
-        upstream_cost=upstream_cost,
+        usage=usage,
+        amount=amount,
+        upstream_cost=_upstream_cost([*own.values()], costs),
         reason=reason,
-        price_source=attempt.route.price.source,
+        price_source=_version(attempt.route.price.source, config_version),
         account=request.account,
         end_user=request.user,
         tags=request.tags,
+        is_byok=all(each.callers_own for each in told or made),
+        attempts=tuple(costs),
     )
+
+
+def _cost_of(
+    request: Request, attempt: Attempt, own: Mapping[Attempt, NanoUSD | None]
+) -> AttemptCost | None:
+    """What one call cost; None where the provider bills nothing for it.
+
+    A call of which only the provider knows what became (it was late, cut off or outrun) is of
+    unknown cost, unless it has said what it counts.
+    """
+    cost: NanoUSD | None = None
+    if attempt in own:
+        cost = own[attempt]
+    elif attempt.usage is not None:
+        cost = attempt.route.price.cost(usage_of(request, attempt))
+    elif attempt.never_sent or not attempt.sent or (attempt.status or 200) >= 300:
+        return None
+    route = attempt.route
+    return AttemptCost(attempt.number, route.provider, route.model, cost, attempt.callers_own)
+
+
+def _upstream_cost(own: Sequence[NanoUSD | None], costs: Sequence[AttemptCost]) -> NanoUSD | None:
+    """All that is known of it; None where not even what was told is, or nothing."""
+    known = [each.cost for each in costs if each.cost is not None]
+    return NanoUSD(sum(known)) if known and None not in own else None
+
+
+def _charged(attempt: Attempt, cost: NanoUSD | None) -> NanoUSD | None:
+    return NanoUSD(0) if attempt.callers_own else cost
+
+
+def _version(source: str, config_version: str) -> str:
+    """Prices that the configuration gives are of its version; a package's name has its own."""
+    return f"{source} {config_version}".rstrip() if source == "config" else source
 
 
 def _kept_outputs(request: Request, attempts: Sequence[Attempt]) -> list[tuple[Attempt, Usage]]:
@@ -87,12 +138,10 @@ def _kept_outputs(request: Request, attempts: Sequence[Attempt]) -> list[tuple[A
     return kept
 
 
-def _total(costs: Iterable[NanoUSD | None]) -> NanoUSD | None:
+def _total(amounts: Sequence[NanoUSD | None]) -> NanoUSD | None:
     """Their sum; None where one is unknown."""
-    amounts = list(costs)
-    if any(cost is None for cost in amounts):
-        return None
-    return NanoUSD(sum(cost for cost in amounts if cost is not None))
+    known = [amount for amount in amounts if amount is not None]
+    return NanoUSD(sum(known)) if len(known) == len(amounts) else None
 
 
 async def record(ledger: Ledger, charge: Charge) -> str | None:

@@ -21,6 +21,7 @@ from signalbox.actors.alarms import Alarm
 from signalbox.actors.attempt import Attempt
 from signalbox.actors.attempt_tools import AttemptTools
 from signalbox.actors.billing import (
+    NO_CONTENT,
     charge_of,
     cost_text,
     record,
@@ -72,6 +73,7 @@ class RequestRunner:
         self._services = services
         self._clock = services.clock
         self._hurried = plan.timeouts_tightened
+        self._config_version = plan.config_version
         self._trace = RequestTrace(
             request,
             plan,
@@ -278,7 +280,11 @@ class RequestRunner:
             case c.RaiseAlert():
                 self._services.alert(f"{command.message} (request {self._request.id})")
             case c.FinishRequest():
-                self._finish(command)
+                self._leave()
+                try:
+                    await self._note_costs(command)
+                finally:
+                    self._finish(command)
             case _:
                 raise TypeError(f"not a command: {command!r}")
         return None
@@ -358,20 +364,41 @@ class RequestRunner:
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
     async def _record_charge(self, command: c.RecordCharge) -> f.Fact:
-        services = self._services
         attempt = self._held.attempts[command.attempt]
-        charge = charge_of(
-            self._request,
-            self._told if attempt in self._told else [*self._told, attempt],
-            command.reason,
-            charge_id=services.new_id(),
-            at=services.wall_clock(),
-        )
-        trouble = await record(services.ledger, charge)
+        told = self._told if attempt in self._told else [*self._told, attempt]
+        charge = self._charge_of(told, command.reason)
+        assert charge is not None, "what was told has a cost, be it unknown"
+        trouble = await record(self._services.ledger, charge)
         if trouble is not None:
             return f.ChargeFailed(self._clock(), command.attempt, trouble)
         self._charge = charge
         return f.ChargeRecorded(self._clock(), command.attempt)
+
+    async def _note_costs(self, command: c.FinishRequest) -> None:
+        """A request that failed without content is charged nothing; the ledger says so where its
+        calls may have cost something, and the client is not kept waiting for it."""
+        if command.state is State.DONE or self._told or self._state.charging:
+            return
+        charge = self._charge_of((), NO_CONTENT)
+        if charge is None:
+            return
+        trouble = await record(self._services.ledger, charge)
+        if trouble is None:
+            self._charge = charge
+        else:
+            logger.warning("what request %s cost is not noted: %s", self._request.id, trouble)
+
+    def _charge_of(self, told: Sequence[Attempt], reason: str) -> Charge | None:
+        services = self._services
+        return charge_of(
+            self._request,
+            told,
+            [*self._held.attempts.values()],
+            reason,
+            charge_id=services.new_id(),
+            at=services.wall_clock(),
+            config_version=self._config_version,
+        )
 
     async def _send_end(self, number: int) -> None:
         attempt = self._held.attempts[number]
@@ -387,13 +414,16 @@ class RequestRunner:
         assert self._charge is not None, "an answer ends when its charge is recorded"
         await self._client.finish(provider, cost, self._charge.usage)
 
-    def _finish(self, command: c.FinishRequest) -> None:
-        services = self._services
-        answered_by = self._answered_by()
+    def _leave(self) -> None:
         charge = self._charge
         used = 0 if charge is None else total_tokens(charge.usage)
         # Content whose charge was lost was used all the same, only nobody knows how much.
         self._held.leave(None if charge is None and self._told else used)
+
+    def _finish(self, command: c.FinishRequest) -> None:
+        services = self._services
+        answered_by = self._answered_by()
+        charge = self._charge
         if command.state is State.DONE and answered_by is not None:
             self._remember(answered_by)
         self._trace.body("response", bytes(self._client.sent))

@@ -36,6 +36,7 @@ def settle_attempt(
     if attempt.settled:
         return
     attempt.settled = True
+    attempt.never_sent = command.failure is not None and command.failure.kind in NOTHING_SENT
     failure, cancelled = command.failure, command.cancelled
     if cancelled or failure is not None:
         attempt.abandon()

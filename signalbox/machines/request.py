@@ -245,6 +245,8 @@ def _next_route(turn: Turn, call: Running, failure: Failure) -> None:
 def _on_timer(turn: Turn, fact: f.TimerFired) -> None:
     state = turn.state
     match fact.timer:
+        case Timer.DEADLINE if state.charging:
+            pass  # The answer is whole, and goes out when its charge is safe: that has a deadline.
         case Timer.DEADLINE:
             _abort(
                 turn,

@@ -192,7 +192,12 @@ def read_charge(values: Sequence[object]) -> Charge:
 
 def attempts_json(attempts: Sequence[AttemptCost]) -> str:
     """One array an attempt."""
-    return storable_json([astuple(each) for each in attempts], "attempts") if attempts else "[]"
+    if not attempts:
+        return "[]"
+    try:
+        return msgspec.json.encode(attempts).decode()
+    except UnicodeEncodeError:  # A name with half of a surrogate pair.
+        return storable_json([astuple(each) for each in attempts], "attempts")
 
 
 def _read_attempts(row: Row) -> tuple[AttemptCost, ...]:
