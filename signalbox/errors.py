@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -59,6 +61,8 @@ class FailureKind(StrEnum):
     """400, 413, 422: the request itself is wrong; it would be wrong anywhere."""
     UNSUPPORTED_PARAMETER = "unsupported_parameter"
     """The route cannot carry a field that changes the meaning; nothing was sent."""
+    OVER_BUDGET = "over_budget"
+    """A hard budget of the request has too little left for the route; nothing was sent."""
     SERVER_ERROR = "server_error"
     """500 and other 5xx."""
     OVERLOADED = "overloaded"
@@ -125,3 +129,5 @@ class ApiError(msgspec.Struct, frozen=True):
     """What `x-should-retry` says; None: the header is not sent."""
     attempts: tuple[AttemptReport, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """What else a program may want to know; JSON's values."""

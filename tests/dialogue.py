@@ -27,7 +27,10 @@ def line(command: c.Command) -> str:
             watched = f" #{command.attempt}" if command.attempt is not None else ""
             return f"timer {command.timer}{watched} {command.delay:g} s"
         case c.AdmitRequest():
-            return "admit"
+            held = f" hold {command.want}, at least {command.least}" if command.want else ""
+            return f"admit{held}"
+        case c.ExtendHold():
+            return f"hold {command.total} in all"
         case c.SurveyRoutes():
             return f"survey {' '.join(route.id for route in command.routes)}"
         case c.AcquireLease():
@@ -41,6 +44,8 @@ def line(command: c.Command) -> str:
             return f"await {command.route.id} {command.delay:g} s{only}"
         case c.OpenUpstream():
             how = f" by {command.resume}" if command.resume is not None else ""
+            if command.max_tokens is not None:
+                how += f" at most {command.max_tokens} tokens"
             return f"open #{command.attempt} {command.route.id}{how}"
         case c.CommitAnswer():
             return f"commit #{command.attempt}"

@@ -25,7 +25,10 @@ from tests.lanes import Lanes, running_lanes
 CELLS = cells(FAULTS)
 SOUND = Step(text="All is well.", hang_up=True)
 """It leaves no connection for a later request, see `lanes.LOST`."""
-UNPLAYABLE = {Kind.INTERNAL, Kind.UNSUPPORTED_PARAMETER, Kind.SPLICE_MISMATCH, Kind.IDLE_TIMEOUT}
+UNPLAYABLE = {
+    *(Kind.INTERNAL, Kind.UNSUPPORTED_PARAMETER, Kind.OVER_BUDGET),
+    *(Kind.SPLICE_MISMATCH, Kind.IDLE_TIMEOUT),
+}
 """No provider's fault, or one that comes after content."""
 
 

@@ -31,7 +31,7 @@ from signalbox.persistence.trace_values import (
     read_recorded,
     unplain,
 )
-from signalbox.types import Secret
+from signalbox.types import NanoUSD, Secret
 from tests.replays import MISHAPS, TWO_ROUTES, played, replayed, with_events
 from tests.rig import model, plan
 from tests.simulation import Simulation
@@ -84,6 +84,7 @@ LEAVES: Mapping[Any, st.SearchStrategy[Any]] = {
     Decimal: st.decimals(allow_nan=False, allow_infinity=False),
     Secret: st.just(Secret("…")),
     Any: _json,
+    NanoUSD: st.integers(0, 9 * 10**15).map(NanoUSD),
 }
 
 

@@ -6,6 +6,8 @@ its name as `status`, and `details` of known types.
 
 from __future__ import annotations
 
+import msgspec
+
 from signalbox.errors import ApiError
 
 STATUSES = {
@@ -35,6 +37,8 @@ def error_body(error: ApiError, trace_id: str) -> dict[str, object]:
     """The error; `details` name the code, the trace, the field, and when to come again."""
     tried = "; ".join(f"{each.provider} {each.model}: {each.kind}" for each in error.attempts)
     metadata = {"trace_id": trace_id, **({"attempts": tried} if tried else {})}
+    for name, value in error.metadata.items():
+        metadata[name] = msgspec.json.encode(value).decode()
     details: list[dict[str, object]] = [
         {
             "@type": _TYPE + "ErrorInfo",

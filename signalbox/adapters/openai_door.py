@@ -44,7 +44,7 @@ def error_body(error: ApiError, trace_id: str) -> dict[str, object]:
             "type": error.type,
             "code": error.code,
             "param": error.param,
-            "metadata": {"trace_id": trace_id, "attempts": attempts},
+            "metadata": {"trace_id": trace_id, "attempts": attempts, **error.metadata},
         }
     }
 

@@ -9,12 +9,14 @@ from msgspec.structs import replace
 from signalbox.errors import ApiError, AttemptReport, Failure, FailureKind
 from signalbox.machines import facts as f
 from signalbox.machines import hedging
+from signalbox.machines.budget_errors import nothing_affordable
 from signalbox.machines.clocks import clocks_for
-from signalbox.machines.commands import AwaitKey, OpenUpstream, SurveyRoutes
+from signalbox.machines.commands import AwaitKey, OpenUpstream
 from signalbox.machines.decisions import broken_stream, final_error, refusal
 from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.rescue import resume_on
-from signalbox.machines.selection import Load, no_room, rank
+from signalbox.machines.selection import Excluded, Load, Ranked, Ranking, no_room, rank
+from signalbox.machines.spending import Spending, gets_all, why_not
 from signalbox.machines.state import RequestState, Running, Turn, Wait
 from signalbox.types import Midstream, ModelPlan, Route
 
@@ -33,11 +35,31 @@ def on_survey(turn: Turn, fact: f.RoutesSurveyed) -> None:
         tried=state.called,
         pin=plan.pin,
     )
+    if plan.spending is not None:
+        ranking = _affordable(state, plan.spending, ranking)
     if state.lifecycle is State.EXECUTING:
         hedging.on_survey(turn, ranking.ranked, may_hedge=fact.may_hedge)
         return
     turn.state = replace(state, alternatives=ranking.ranked, excluded=ranking.excluded)
     _lease_best(turn, fact.at)
+
+
+def _affordable(state: RequestState, spending: Spending, ranking: Ranking) -> Ranking:
+    """Without the routes that the hold is not enough for. Those that it pays a whole answer of go
+    before those of which it only pays a part."""
+    name, held, sent = state.model.name, state.held, state.sent
+    whole: list[Ranked] = []
+    part: list[Ranked] = []
+    excluded = list(ranking.excluded)
+    for each in ranking.ranked:
+        reason = why_not(spending, name, each.route, held, sent)
+        if reason is not None:
+            excluded.append(Excluded(each.route, reason, kind=FailureKind.OVER_BUDGET))
+        elif gets_all(spending, name, each.route, held, sent):
+            whole.append(each)
+        else:
+            part.append(each)
+    return Ranking((*whole, *part), tuple(excluded))
 
 
 def _lease_best(turn: Turn, at: float) -> None:
@@ -74,6 +96,7 @@ def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
             clocks_for(turn.state, fact.at),
             resume,
             retry=state.backing_off,
+            max_tokens=turn.state.ceiling_for(route),
         )
     )
     hedging.watch(turn, candidate)
@@ -96,7 +119,7 @@ def on_denial(turn: Turn, fact: f.LeaseDenied) -> None:
         if fact.available_at is None:
             turn.state = replace(turn.state, spent=state.spent | {state.route.id})
         turn.move(Event.ROUTE_FAILED, f"no key has room: {fact.reason}")
-        turn.do(SurveyRoutes(state.model.routes))
+        turn.survey()
         return
     denied = no_room(state.alternatives[0].route, fact.reason, fact.available_at)
     turn.state = replace(
@@ -125,11 +148,9 @@ def _leave_model(turn: Turn, at: float) -> None:
         _take_next_model(turn, state.models_left[0], state.models_left[1:])
     elif wait := _best_wait(state, own, at) or _best_wait(state, state.waits, at):
         _wait_for_key(turn, wait, at)
-    elif state.broken is None and all(
-        report.kind is FailureKind.UNSUPPORTED_PARAMETER for report in reports
-    ):
+    elif state.broken is None and all(report.kind in _NEVER_TRIED for report in reports):
         turn.move(Event.REFUSED, _why_excluded(state))
-        turn.fail(_uncarried(state))
+        turn.fail(_refused(state))
     else:
         turn.move(Event.ROUTES_EXHAUSTED, _why_excluded(state))
         exhausted(turn, at)
@@ -217,7 +238,7 @@ def _take_next_model(turn: Turn, model: ModelPlan, left: tuple[ModelPlan, ...]) 
         turn.state, model=model, models_left=left, current=None, alternatives=(), excluded=()
     )
     turn.move(Event.NEXT_MODEL_CHOSEN)
-    turn.do(SurveyRoutes(model.routes))
+    turn.survey()
 
 
 def exhausted(turn: Turn, at: float) -> None:
@@ -233,6 +254,8 @@ def exhausted(turn: Turn, at: float) -> None:
     turn.move(Event.FALLBACKS_EXHAUSTED)
     if state.broken is not None:
         turn.fail(broken_stream(state.broken.words, state.reports))
+    elif state.reports and all(it.kind in _NEVER_TRIED for it in state.reports):
+        turn.fail(_refused(state))
     else:
         turn.fail(final_error(state.reports, retry_after))
 
@@ -282,6 +305,18 @@ def _may_hold_more(model: ModelPlan, than: ModelPlan) -> bool:
 def _context(model: ModelPlan) -> int | None:
     known = [route.context_length for route in model.routes if route.context_length is not None]
     return max(known, default=None)
+
+
+_NEVER_TRIED = frozenset({FailureKind.UNSUPPORTED_PARAMETER, FailureKind.OVER_BUDGET})
+"""Of routes that no key and no patience would have let the request try."""
+
+
+def _refused(state: RequestState) -> ApiError:
+    """No route could ever carry the request, or be paid for."""
+    spending = state.plan.spending
+    if spending is not None and any(it.kind is FailureKind.OVER_BUDGET for it in state.reports):
+        return nothing_affordable(spending.budgets, state.held, state.reports)
+    return _uncarried(state)
 
 
 def _uncarried(state: RequestState) -> ApiError:

@@ -12,7 +12,7 @@ import msgspec
 
 from signalbox.errors import ApiError, Failure
 from signalbox.machines.lifecycle import Event, State
-from signalbox.types import Route, Timeouts
+from signalbox.types import NanoUSD, Route, Timeouts
 
 
 class Timer(StrEnum):
@@ -49,7 +49,19 @@ class RecordTransition(Command, frozen=True):
 
 
 class AdmitRequest(Command, frozen=True):
-    """Ask the limiter; the answer is `RequestAdmitted` or `RequestRejected`."""
+    """Ask the limiter, then the budgets; the answer is `RequestAdmitted` or `RequestRejected`.
+
+    Under hard budgets `want` is held, or what is left of it, but no less than `least`.
+    """
+
+    want: NanoUSD = NanoUSD(0)
+    least: NanoUSD = NanoUSD(0)
+
+
+class ExtendHold(Command, frozen=True):
+    """Hold up to `total` in all; the answer is `HoldExtended`."""
+
+    total: NanoUSD
 
 
 class SurveyRoutes(Command, frozen=True):
@@ -103,6 +115,8 @@ class OpenUpstream(Command, frozen=True):
     """It runs beside another attempt, out of the budget of hedges."""
     retry: bool = False
     """The same route again, out of its retry budget."""
+    max_tokens: int | None = None
+    """The longest answer that the hold pays for; None: nothing bounds it before its end."""
 
 
 class CommitAnswer(Command, frozen=True):

@@ -18,6 +18,7 @@ MEANINGS: Mapping[FailureKind, str] = {
     FailureKind.CONTENT_POLICY: "the provider refuses the content",
     FailureKind.INVALID_REQUEST: "400, 413, 422: the request itself is wrong",
     FailureKind.UNSUPPORTED_PARAMETER: "the route cannot carry a field; nothing was sent",
+    FailureKind.OVER_BUDGET: "a hard budget has too little left for the route; nothing was sent",
     FailureKind.SERVER_ERROR: "500 and other 5xx",
     FailureKind.OVERLOADED: "503, 529",
     FailureKind.CONNECT_FAILED: "refused, unreachable, DNS, TLS",
@@ -104,7 +105,7 @@ The steps:
 
 A request waits for a rate-limited key only when no route and no model is left. When everything
 failed, the most useful cause decides what the client is told: a prompt that is too long, refused
-content, a field that no route can carry, all rate-limited (429 with the earliest time), all timed
-out (504), no usable answer (502), else 503. Where none was called, for their circuit breakers are
-open, the 503 says when the first of them lets a request through.
+content, a field that no route can carry, all over budget (402), all rate-limited (429 with the
+earliest time), all timed out (504), no usable answer (502), else 503. Where none was called, for
+their circuit breakers are open, the 503 says when the first of them lets a request through.
 """

@@ -48,6 +48,7 @@ VERDICTS: Mapping[FailureKind, Verdict] = {
     # A bigger request fails again with every key of the same tier, at once or later.
     FailureKind.REQUEST_TOO_LARGE_FOR_QUOTA: Verdict(Step.NEXT_ROUTE),
     FailureKind.UNSUPPORTED_PARAMETER: Verdict(Step.NEXT_ROUTE),
+    FailureKind.OVER_BUDGET: Verdict(Step.NEXT_ROUTE),
     # A route that stayed silent once is not waited for a second time by the same request.
     FailureKind.CONNECT_TIMEOUT: Verdict(Step.NEXT_ROUTE),
     FailureKind.FIRST_TOKEN_TIMEOUT: Verdict(Step.NEXT_ROUTE),
@@ -134,8 +135,9 @@ def final_error(attempts: Sequence[AttemptReport], retry_after: float | None) ->
                 return refusal(code, report.message, report.param, told)
     if kinds == {FailureKind.UNSUPPORTED_PARAMETER}:
         return refusal("unsupported_parameter", attempts[0].message, attempts[0].param, told)
-    # A route that could not carry the request was never one to try: the others say why it failed.
-    kinds.discard(FailureKind.UNSUPPORTED_PARAMETER)
+    # A route that could not carry the request, or that there was no money for, was never one to
+    # try: the others say why it failed.
+    kinds -= {FailureKind.UNSUPPORTED_PARAMETER, FailureKind.OVER_BUDGET}
     if kinds and kinds <= {FailureKind.RATE_LIMITED, FailureKind.REQUEST_TOO_LARGE_FOR_QUOTA}:
         return _rate_limited(told, kinds, retry_after)
     if kinds and kinds <= TIMEOUTS:

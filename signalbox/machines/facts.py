@@ -12,7 +12,8 @@ from enum import StrEnum
 import msgspec
 
 from signalbox.errors import Failure
-from signalbox.types import Route
+from signalbox.machines.budget import Budget
+from signalbox.types import NanoUSD, Route
 
 
 class BreakerState(StrEnum):
@@ -108,23 +109,49 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class RequestAdmitted(Fact, frozen=True):
-    """The limiter let the request in."""
+    """The limiter let the request in, and its budgets did."""
+
+    held: NanoUSD | None = None
+    """Of them, for what it may cost; None: no budget bounds it."""
 
 
 SHARED_STATE = "shared_state"
+BUDGET = "budget"
+BUDGETS_AWAY = "budgets_away"
+
+
+class BudgetReached(msgspec.Struct, frozen=True):
+    """A hard budget that has less left than a request needs."""
+
+    budget: Budget
+    spent: NanoUSD
+    held: NanoUSD
+    """By requests under way."""
+    needed: NanoUSD
+    resets_at: float | None = None
+    """Unix time; None: never."""
+    resets_in: float | None = None
+    """Seconds from when it was asked."""
 
 
 class RequestRejected(Fact, frozen=True):
-    """The limiter refused."""
+    """The limiter refused, or a budget did."""
 
     scope: str
-    """Whose limit: `global` or `key`."""
+    """Whose limit: `global` or `key`; a budget's scope."""
     kind: str
     """What of: `requests`, `tokens` or `concurrency`; `SHARED_STATE`: nobody can tell, as the
-    limits are shared and cannot be asked."""
+    limits are shared and cannot be asked. `BUDGET`, or `BUDGETS_AWAY` where those cannot be."""
     message: str
     retry_after: float | None
-    """Seconds until there is room; None: no waiting helps."""
+    """Seconds until there is room; None: no waiting helps, or a budget says it."""
+    budget: BudgetReached | None = None
+
+
+class HoldExtended(Fact, frozen=True):
+    """More was asked for. `held`: all that is held now, whether or not it has become more."""
+
+    held: NanoUSD
 
 
 class RoutesSurveyed(Fact, frozen=True):
@@ -171,6 +198,10 @@ class Delivered(msgspec.Struct, frozen=True):
     reasoning: int = 0
     resumable: bool = True
     """False once something was sent that another route cannot go on from, a tool call for one."""
+    tokens: int = 0
+    """The most that it can come to. As `cost` it is counted under hard budgets alone."""
+    cost: NanoUSD = NanoUSD(0)
+    """The most that it can be charged at, without any input."""
 
 
 class ContentArrived(Fact, frozen=True):
@@ -190,6 +221,8 @@ class UpstreamEnded(Fact, frozen=True):
     may_retry: bool = True
     """Whether the route's retry budget has room."""
     delivered: Delivered = Delivered()
+    cut: bool = False
+    """The gateway itself ended it, because its budgets had no more for it."""
 
 
 class UpstreamFailed(Fact, frozen=True):

@@ -80,7 +80,15 @@ def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
     call = Running(fact.attempt, route, fact.key_id, callers_own=fact.callers_own)
     turn.state = replace(turn.state, attempt=fact.attempt, hedge=call)
     turn.move(Event.HEDGE_STARTED, "the first token is late", about=call)
-    turn.do(OpenUpstream(fact.attempt, route, turn.state.plan.timeouts, hedge=True))
+    turn.do(
+        OpenUpstream(
+            fact.attempt,
+            route,
+            turn.state.plan.timeouts,
+            hedge=True,
+            max_tokens=turn.state.ceiling_for(route),
+        )
+    )
 
 
 def drop_loser(turn: Turn, winner: int) -> None:

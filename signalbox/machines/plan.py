@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
+from signalbox.machines.spending import Spending
 from signalbox.types import (
     Midstream,
     ModelPlan,
@@ -56,6 +57,8 @@ class RequestPlan(msgspec.Struct, frozen=True):
     hedge_after: float | None = None
     """Seconds; None: the route's own 95th percentile."""
     pin: Pin | None = None
+    spending: Spending | None = None
+    """What it may cost; None: no hard budget bounds that."""
     config_version: str = ""
 
     def retry_policy(self, model: ModelPlan) -> RetryPolicy:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from signalbox.errors import ApiError, Failure, FailureKind
 from signalbox.machines import facts as f
 from signalbox.machines import hedging, rescue
+from signalbox.machines.budget_errors import budget_reached, budgets_away
 from signalbox.machines.choosing import (
     exhausted,
     next_model_after,
@@ -47,7 +48,11 @@ from signalbox.machines.decisions import (
 from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.retry import backoff_delay
+from signalbox.machines.spending import name_of, opening
 from signalbox.machines.state import Decision, RequestState, Running, Turn
+from signalbox.types import NanoUSD
+
+OUT_OF_BUDGET = "cut: its budgets have no more for it"
 
 
 def start(plan: RequestPlan, at: float) -> Decision:
@@ -56,7 +61,10 @@ def start(plan: RequestPlan, at: float) -> Decision:
     state = RequestState(
         plan=plan, deadline_at=at + total, model=plan.models[0], models_left=plan.models[1:]
     )
-    return state, (StartTimer(Timer.DEADLINE, total), AdmitRequest())
+    want = least = NanoUSD(0)
+    if plan.spending is not None:
+        want, least = opening(plan.spending, plan.models)
+    return state, (StartTimer(Timer.DEADLINE, total), AdmitRequest(want, least))
 
 
 def decide(state: RequestState, fact: f.Fact) -> Decision:
@@ -73,11 +81,13 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
     turn = Turn(state)
     match fact:
         case f.RequestAdmitted():
+            turn.state = replace(state, held=fact.held or NanoUSD(0))
             turn.move(Event.ADMITTED)
             turn.do(SurveyRoutes(state.model.routes))
         case f.RequestRejected():
-            turn.move(Event.REJECTED, f"the {fact.scope} limit of {fact.kind}")
-            turn.fail(rejection(fact.kind, fact.message, fact.retry_after))
+            _on_rejection(turn, fact)
+        case f.HoldExtended():
+            turn.state = replace(state, held=fact.held)
         case f.RoutesSurveyed():
             on_survey(turn, fact)
         case f.LeaseGranted():
@@ -89,7 +99,7 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
         case f.KeyWaitEnded():
             if not fact.room:
                 turn.state = replace(state, wait_until=fact.at)
-            turn.do(SurveyRoutes(state.model.routes))
+            turn.survey()
         case f.ContentArrived():
             _on_content(turn, fact)
         case f.UpstreamEnded():
@@ -99,7 +109,8 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
         case f.ChargeRecorded():
             streaming = state.lifecycle is State.STREAMING
             turn.do(SendEnd(fact.attempt))
-            turn.move(Event.STREAM_ENDED if streaming else Event.ANSWERED)
+            reason = OUT_OF_BUDGET if state.cut else ""
+            turn.move(Event.STREAM_ENDED if streaming else Event.ANSWERED, reason)
             turn.do(FinishRequest(turn.state.lifecycle))
         case f.ChargeFailed():
             _on_charge_failure(turn, fact)
@@ -111,6 +122,18 @@ def decide(state: RequestState, fact: f.Fact) -> Decision:
         case _:
             raise TypeError(f"not a fact: {fact!r}")
     return turn.done()
+
+
+def _on_rejection(turn: Turn, fact: f.RequestRejected) -> None:
+    if fact.budget is not None:
+        turn.move(Event.REJECTED, f"over budget: {name_of(fact.budget.budget)}")
+        turn.fail(budget_reached(fact.budget))
+    elif fact.kind == f.BUDGETS_AWAY:
+        turn.move(Event.REJECTED, "its budgets cannot be asked")
+        turn.fail(budgets_away(fact.message))
+    else:
+        turn.move(Event.REJECTED, f"the {fact.scope} limit of {fact.kind}")
+        turn.fail(rejection(fact.kind, fact.message, fact.retry_after))
 
 
 def _about_another_attempt(state: RequestState, fact: f.Fact) -> bool:
@@ -148,7 +171,7 @@ def _on_end(turn: Turn, fact: f.UpstreamEnded) -> None:
         )
     else:
         hedging.drop_loser(turn, fact.attempt)
-        turn.state = replace(turn.state, charging=True)
+        turn.state = replace(turn.state, charging=True, cut=fact.cut)
         reason = "answered" if fact.content_chars or broken is not None else "no_content"
         turn.do(SettleAttempt(fact.attempt), RecordCharge(fact.attempt, reason))
         return
@@ -193,7 +216,7 @@ def _go_on(turn: Turn, step: Step, failure: Failure, at: float) -> None:
     if step is Step.NEXT_MODEL:
         next_model_after(turn, failure, at)
     else:
-        turn.do(SurveyRoutes(turn.state.model.routes))
+        turn.survey()
 
 
 def _remember_to_wait(turn: Turn, until: float) -> None:
@@ -239,7 +262,7 @@ def _next_route(turn: Turn, call: Running, failure: Failure) -> None:
     state = turn.state
     turn.state = replace(state, spent=state.spent | {call.route.id})
     turn.move(Event.ROUTE_FAILED, f"{failure.kind}: {failure.message}")
-    turn.do(SurveyRoutes(state.model.routes))
+    turn.survey()
 
 
 def _on_timer(turn: Turn, fact: f.TimerFired) -> None:
@@ -269,7 +292,7 @@ def _on_backoff(turn: Turn, breaker: f.BreakerState) -> None:
     if breaker is f.BreakerState.OPEN:
         turn.state = replace(state, backing_off=False)
         turn.move(Event.ROUTE_FAILED, "its circuit breaker opened")
-        turn.do(SurveyRoutes(state.model.routes))
+        turn.survey()
     else:
         turn.do(state.next_lease(state.route))
 

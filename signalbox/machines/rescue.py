@@ -10,10 +10,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from signalbox.errors import Failure, FailureKind
-from signalbox.machines.commands import Resume, SurveyRoutes
+from signalbox.machines.commands import Resume
 from signalbox.machines.decisions import broken_stream
 from signalbox.machines.facts import Candidate, Delivered
 from signalbox.machines.lifecycle import Event
+from signalbox.machines.spending import Sent
 from signalbox.machines.state import Break, RequestState, Running, Turn
 from signalbox.types import Midstream
 
@@ -23,7 +24,8 @@ REFUSES_PREFILL = frozenset({FailureKind.INVALID_REQUEST, FailureKind.UNSUPPORTE
 
 def on_break(turn: Turn, call: Running, failure: Failure, delivered: Delivered) -> bool:
     """The attempt that the client follows failed after content was sent. False: it ends here."""
-    turn.state = replace(turn.state, broken=Break(delivered, failure.message))
+    broken, paid = Break(delivered, failure.message), Sent(delivered.tokens, delivered.cost)
+    turn.state = replace(turn.state, broken=broken, sent=paid)
     if not _may_go_on(turn.state):
         turn.charge_delivered("broken")
         turn.move(Event.STREAM_BROKEN, failure.message)
@@ -60,4 +62,4 @@ def prefill_refused(turn: Turn, call: Running, failure: Failure) -> None:
     """The route may still answer from the start."""
     turn.state = replace(turn.state, no_prefill=turn.state.no_prefill | {call.route.id})
     turn.move(Event.ROUTE_FAILED, f"it takes no prefill: {failure.message}")
-    turn.do(SurveyRoutes(turn.state.model.routes))
+    turn.survey()

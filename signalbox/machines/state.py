@@ -9,18 +9,21 @@ from signalbox.errors import ApiError, AttemptReport, Failure
 from signalbox.machines.commands import (
     AcquireLease,
     Command,
+    ExtendHold,
     FinishRequest,
     RecordCharge,
     RecordTransition,
     Resume,
     SendError,
+    SurveyRoutes,
 )
 from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, verdict
 from signalbox.machines.facts import Delivered, Warmth
 from signalbox.machines.lifecycle import Event, State, advance
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.selection import Excluded, Ranked
-from signalbox.types import ModelPlan, RetryPolicy, Route
+from signalbox.machines.spending import NOTHING_SENT, Sent, Terms, terms_of, wanted_for
+from signalbox.types import ModelPlan, NanoUSD, RetryPolicy, Route
 
 Decision = tuple["RequestState", tuple[Command, ...]]
 
@@ -97,6 +100,12 @@ class RequestState(msgspec.Struct, frozen=True):
     """The last break of the client's stream; None: it never broke."""
     charging: bool = False
     """The answer is whole, its attempt is settled, and its charge is being recorded."""
+    held: NanoUSD = NanoUSD(0)
+    """Of hard budgets. While a stream grows it is extended without the machine."""
+    sent: Sent = NOTHING_SENT
+    """What the client was sent before the last break, as far as it costs."""
+    cut: bool = False
+    """The answer ended where its budgets did."""
 
     @property
     def route(self) -> Route | None:
@@ -125,6 +134,13 @@ class RequestState(msgspec.Struct, frozen=True):
             {f"{report.provider}:{report.model}" for report in failed}
             | {call.route.id for call in self.running}
         )
+
+    def ceiling_for(self, route: Route) -> int | None:
+        """The longest answer of the route that the hold pays for; None: as long as it may be."""
+        if self.plan.spending is None:
+            return None
+        terms = terms_of(self.plan.spending, self.model.name, route, self.sent)
+        return terms.ceiling(self.held) if isinstance(terms, Terms) else None
 
     def keys_done_with(self, route: Route) -> frozenset[str]:
         return frozenset(key for route_id, key in self.burnt if route_id == route.id)
@@ -173,6 +189,19 @@ class Turn(msgspec.Struct):
 
     def do(self, *commands: Command) -> None:
         self.commands.extend(commands)
+
+    def survey(self) -> None:
+        """Asks how the model's routes stand, with enough held for the dearest of them that is left.
+
+        What there is not enough for is passed over when they are ranked.
+        """
+        state, spending = self.state, self.state.plan.spending
+        if spending is not None:
+            left = [route for route in state.model.routes if route.id not in state.spent]
+            wanted = wanted_for(spending, state.model, left, state.sent)
+            if wanted > state.held:
+                self.do(ExtendHold(wanted))
+        self.do(SurveyRoutes(state.model.routes))
 
     def note(self, failure: Failure, call: Running) -> None:
         """Keeps what an error will tell of the call."""
