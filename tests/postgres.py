@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
@@ -14,7 +15,7 @@ import psycopg
 from signalbox.config_postgres import PostgresUrl, read_postgres_url
 from signalbox.persistence.postgres import PostgresStore
 from signalbox.types import Secret
-from tests.servers import PrivateServer
+from tests.servers import PrivateServer, make_postgres_data
 
 ROLE = "signalbox"
 """No superuser: owns its database, as an operator's would."""
@@ -96,6 +97,14 @@ def opener(database: Database) -> Callable[[Path], PostgresStore]:
         return database.open()
 
     return open_in
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """Of a server that ends and comes again."""
+    with tempfile.TemporaryDirectory(prefix="signalbox-pg-") as name:
+        make_postgres_data(Path(name))
+        yield Path(name)
 
 
 def values(rows: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ from signalbox.persistence.postgres_connections import MOST_CONNECTIONS, Connect
 from signalbox.types import Secret
 from tests import records
 from tests.gateway import eventually
-from tests.postgres import ROLE, TEMPLATE, Database, new_database, prepare, values
-from tests.servers import PrivateServer, make_postgres_data, postgres_in
+from tests.postgres import ROLE, TEMPLATE, Database, new_database, own_folder, prepare, values
+from tests.servers import PrivateServer, postgres_in
 
 pytestmark = pytest.mark.system
 
@@ -181,11 +180,3 @@ def waiting_backend(database: Database) -> int:
     )
     [backend] = eventually(lambda: values(database.rows(query)), len)
     return int(backend)
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """Of a server that ends and comes again."""
-    with tempfile.TemporaryDirectory(prefix="signalbox-pg-") as name:
-        make_postgres_data(Path(name))
-        yield Path(name)
