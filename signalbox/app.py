@@ -305,7 +305,7 @@ def build(
         return cast(App, pages)
 
     account = AccountApi(store, readers, now)
-    doors = ModelDoors(settings, models, key_ring, services, account)
+    doors = ModelDoors(settings, models, key_ring, services, account, directory)
     # In a thread: the import would hold up the requests that are under way.
     application = Application(doors, HealthApi(readiness), partial(readers.run, make_pages))
     live.begin(

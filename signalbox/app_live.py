@@ -144,7 +144,9 @@ def put_in_force(configuration: Configuration, parts: Parts) -> None:
         providers=providers_of(settings),
         max_payload_bytes=settings.traces.max_payload_bytes,
     )
-    parts.application.doors = ModelDoors(settings, models, parts.key_ring, services, parts.account)
+    parts.application.doors = ModelDoors(
+        settings, models, parts.key_ring, services, parts.account, parts.directory
+    )
 
 
 def provider_keys(settings: Settings) -> list[ProviderKey]:

@@ -24,8 +24,8 @@ from signalbox.types import LONGEST_TAG, MOST_TAGS, NanoUSD, Preset, Secret
 MIN_GATEWAY_KEY_CHARS = 16
 PRESET_MARK = "@preset/"
 """What stands before a preset's slug in a model's name."""
-OF_A_REQUEST_ALONE = ("stream", "stream_options")
-"""Fields that say how a client takes its answer."""
+OF_A_REQUEST_ALONE = ("stream", "stream_options", "user", "session_id")
+"""Fields that say how a client takes its answer, and for whom."""
 
 
 class AccessBuilder(msgspec.Struct, frozen=True):

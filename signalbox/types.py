@@ -255,6 +255,8 @@ class ProviderPreferences(msgspec.Struct, frozen=True):
     slower is tried after the others."""
     preferred_min_throughput: float | None = None
     """Tokens per second in the median, likewise."""
+    allowed: tuple[str, ...] = ()
+    """Not a wish: the providers that the gateway key may use; empty: all."""
 
 
 class Extra(msgspec.Struct, frozen=True):
@@ -382,7 +384,8 @@ class Request(msgspec.Struct, frozen=True):
     forward_headers: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
-    """What `HTTP-Referer` and `X-Title` said; they label the trace and go nowhere else."""
+    """What `HTTP-Referer` and `X-Title` said, and which `preset` is in the body; they label the
+    trace and go nowhere else."""
     prompt_tokens: int = 0
     """The likely prompt size, estimated from the body's bytes."""
     output_tokens: int = 0

@@ -18,6 +18,7 @@ from signalbox.config import Settings
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
 from signalbox.http.intake import Intake, take_in
+from signalbox.http.presets import DeclaredPresets
 from signalbox.types import Dialect, Midstream, Strategy
 from tests.catalogues import catalogue
 from tests.configs import ROUTE, load
@@ -71,6 +72,7 @@ def taker(settings: Settings) -> Take:
             config_version="v",
             request_id="id",
             received_at=1.0,
+            presets=DeclaredPresets(settings.presets),
         )
 
     return take_one

@@ -18,6 +18,7 @@ from signalbox.adapters.models import ModelTable
 from signalbox.http.asgi import DISCONNECT, Message
 from signalbox.http.model_doors import ModelDoors
 from signalbox.http.paths import find_place
+from signalbox.http.presets import DeclaredPresets
 from tests.catalogues import catalogue
 from tests.configs import load
 from tests.every_door import DOORS, EveryDoor, stream_of
@@ -92,7 +93,12 @@ async def asked(folder: Path, name: str, *scripts: Script) -> Client:
     key = GatewayKey("k", "k", b"", UNLIMITED)
     keys: Any = SimpleNamespace(find=lambda digest: key)
     doors = ModelDoors(
-        settings, ModelTable(settings, catalogue()), keys, rig.services, cast(Any, None)
+        settings,
+        ModelTable(settings, catalogue()),
+        keys,
+        rig.services,
+        cast(Any, None),
+        cast(Any, DeclaredPresets({})),
     )
     client = Client(DOORS[name])
     path, _, query = client.path.partition("?")

@@ -46,7 +46,7 @@ def reply(settings: Settings, path: str, models: tuple[str, ...] = (), **headers
     assert place is not None
     place = place_of_client(place, {name.replace("_", "-"): it for name, it in headers.items()})
     key = GatewayKey("k", "k", b"", KeyLimits("k", None, None, None), models)
-    return models_reply(place, {}, ModelTable(settings, catalogue()), settings, key)
+    return models_reply(place, {}, ModelTable(settings, catalogue()), settings, key, {})
 
 
 def test_one_path_has_two_shapes(settings: Settings) -> None:

@@ -35,6 +35,7 @@ async def test_a_crash_at_the_door_is_500_in_safe_words(
         cast(Any, BrokenKeys()),
         services,
         cast(Any, None),
+        cast(Any, None),
     )
     sent: list[Message] = []
 

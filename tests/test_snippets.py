@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from signalbox.config import load_settings
+from signalbox.http.preset_checks import check_presets
 from tests.gateway import (
     KEY,
     NO_TLS,
@@ -29,7 +30,7 @@ from tests.gateway import (
 from tests.node_env import NODE_PROJECT, node_binary
 from tests.snippets import Snippet, snippets
 
-PAGES = ("README.md", "docs/clients.md")
+PAGES = ("README.md", "docs/clients.md", "docs/presets.md")
 SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
 ADDRESS = "http://127.0.0.1:8080"
 """Where the pages say that the gateway listens; the tests' listens on a free port."""
@@ -118,6 +119,7 @@ def test_a_configuration_of_the_documentation_is_accepted(snippet: Snippet, tmp_
         None, {name: f"secret-of-{name}-0123456789" for name in named}, tmp_path
     )
     assert settings.warnings == ()
+    assert check_presets(settings) == ()
 
 
 def test_every_page_has_programs() -> None:

@@ -10,26 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from signalbox.adapters.anthropic_models import Traits, traits_of
-from signalbox.adapters.anthropic_request_writer import Written
+from signalbox.adapters.anthropic_request_writer import Written, write_messages_request
 from signalbox.adapters.anthropic_thinking import LEAST_BUDGET, nearest_effort
+from signalbox.adapters.forms import chat_form
 from signalbox.adapters.splice import prefill_text
 from signalbox.types import CHARS_PER_TOKEN, Request, Route
 
 GATEWAY_FIELDS = frozenset({"extra"})
 """Read by the gateway; no provider ever sees them."""
-_SAME_DEFAULTS = ("temperature", "top_p", "top_k", "max_tokens")
-"""`default_params` are in the words of chat completions; these mean the same here."""
+_SAID = ("messages", "system")
 _SAMPLING = ("temperature", "top_p", "top_k")
 
 
 def fitted_body(request: Request, route: Route) -> Written:
     """A new body; that of the request stays as it is."""
     body = {name: value for name, value in request.body.items() if name not in GATEWAY_FIELDS}
-    for name in _SAME_DEFAULTS:
-        if body.get(name) is None and request.defaults.get(name) is not None:
-            body[name] = request.defaults[name]
     written = Written(body)
+    if request.defaults:
+        _add_defaults(written, request, route)
     _leave_out_unsigned(written)
     if written.dropped or request.reasoning_origins:
         _fit_unsigned_loop(written)
@@ -39,6 +40,28 @@ def fitted_body(request: Request, route: Route) -> Written:
         _fit_thinking(written, traits)
         _fit_effort(written, traits)
     return written
+
+
+def _add_defaults(written: Written, request: Request, route: Route) -> None:
+    """Defaults are in the words of chat completions. What they come to here is what the whole
+    request, translated, has more with them than without them: how much a model is to think depends
+    on much of the rest."""
+    plain = write_messages_request(chat_form(replace(request, defaults={})), route)
+    whole = write_messages_request(chat_form(request), route)
+    body = written.body
+    for name, value in whole.body.items():
+        if name in _SAID or plain.body.get(name) == value:
+            continue
+        own = body.get(name)
+        if name == "output_config" and isinstance(own, dict):
+            body[name] = {**value, **own}
+        elif own is None or name == "max_tokens":  # A budget for thinking comes on top.
+            body[name] = value
+    for names, more, less in (
+        (written.dropped, whole.dropped, plain.dropped),
+        (written.unsupported, whole.unsupported, plain.unsupported),
+    ):
+        names.update(dict.fromkeys(name for name in more if name not in less))
 
 
 def _leave_out_unsigned(written: Written) -> None:

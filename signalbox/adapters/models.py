@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -311,6 +312,9 @@ class ModelTable:
             for key in ("fallbacks", "context_fallbacks", "content_fallbacks"):
                 for index, name in enumerate(getattr(plan, key)):
                     yield ("models", model, key, index), name
+        for slug, preset in self._settings.presets.items():
+            for place, name in models_named(preset.document):
+                yield ("presets", slug, *place), name
 
     # Listing
 
@@ -343,6 +347,20 @@ class ModelTable:
             route = _with_facts(route, vendor or "")
             if model.price.known or EMBEDDING in (route.outputs or ()):
                 yield entry_of(f"{vendor_id(provider)}/{model.id}", route, servable=servable)
+
+
+def models_named(preset: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """The models that a preset's document names, by the key where it does so."""
+    extra = preset.get("extra")
+    lists: dict[KeyPath, object] = {("models",): preset.get("models")}
+    if isinstance(extra, Mapping):
+        lists["extra", "fallback_models"] = extra.get("fallback_models")
+    if isinstance(preset.get("model"), str):
+        yield ("model",), preset["model"]
+    for path, names in lists.items():
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str):
+                yield (*path, index), name
 
 
 def _vendors(settings: Settings, catalogue: Catalogue) -> Mapping[str, ProviderSettings]:

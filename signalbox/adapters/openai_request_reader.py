@@ -90,6 +90,15 @@ _MEANT = frozenset(
 plugins and pictures, state at a provider, vLLM's guided decoding, the searches of xAI and
 Perplexity, documents to answer from."""
 
+FIELDS = (
+    frozenset({"max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice", "functions"})
+    | {"function_call", "response_format", "modalities", "cache_control"}
+    | frozenset(WISH_FIELDS)
+    | _PLAIN.keys()
+    | _MEANT
+)
+"""Everything of a body that is understood here."""
+
 _ELSEWHERE = (
     frozenset({"model", "messages", "stream", "stream_options"})
     | GATEWAY_FIELDS

@@ -19,6 +19,7 @@ from signalbox.cli.prices import price_data
 from signalbox.config import ConfigError, Settings, load_settings, read_environ
 from signalbox.config_postgres import PostgresUrl
 from signalbox.errors import SignalboxError, StoreUnavailable
+from signalbox.http.preset_checks import check_presets
 from signalbox.ids import Uuid7Generator
 from signalbox.persistence.open import open_store, parse_database_url
 from signalbox.persistence.overlay import read_overlay
@@ -86,9 +87,13 @@ def effective_settings(config: Path | None, data_dir: Path) -> Settings:
 
 
 def load_models(settings: Settings) -> ModelTable:
-    """The models of the configuration with today's prices. Raises `ConfigError`."""
+    """The models of the configuration with today's prices. Raises `ConfigError`, also where a
+    preset is of no use; what should be said of presets goes to standard error."""
     today = datetime.now(UTC).date()  # noqa: TID251 (edge)
-    return ModelTable(settings, Catalogue(price_data(), today))
+    models = ModelTable(settings, Catalogue(price_data(), today))
+    for warning in check_presets(settings):
+        click.echo(f"warning: {warning}", err=True)
+    return models
 
 
 def named_database(settings: Settings, data_dir: Path) -> Path | PostgresUrl:

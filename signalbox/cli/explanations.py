@@ -21,6 +21,7 @@ from signalbox.http.asgi import RequestError
 from signalbox.http.explain_api import ExplainAnswer, explained, place_of, random_of
 from signalbox.http.intake import Intake, take_in
 from signalbox.http.paths import Endpoint, Place
+from signalbox.http.presets import DeclaredPresets
 from signalbox.types import Secret
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -56,6 +57,7 @@ def explain_offline(
             config_version=settings.version,
             request_id=new_id(),
             received_at=unix_now(),
+            presets=DeclaredPresets(settings.presets),
             target=place.target,
             flavour=place.flavour,
         )

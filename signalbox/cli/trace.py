@@ -37,7 +37,7 @@ def _lines(trace: TraceRecord) -> list[str]:
     lines = [
         f"{trace.id}  {trace.state}, status {trace.status or 'none'}",
         f"{when} UTC, {trace.duration_ms:.0f} ms{first}",
-        f"{trace.model} → {_answered_by(trace)}, {calls}",
+        f"{trace.model} → {_answered_by(trace)}, {calls}{_preset(trace)}",
         f"{_tokens(trace)}, cost {_cost(trace)}",
     ]
     if trace.error_code is not None:
@@ -57,6 +57,10 @@ def _event_line(event: TraceEvent) -> str:
 
 def _answered_by(trace: TraceRecord) -> str:
     return f"{trace.provider}:{trace.route_model}" if trace.provider else "no answer"
+
+
+def _preset(trace: TraceRecord) -> str:
+    return f", preset {trace.labels['preset']}" if "preset" in trace.labels else ""
 
 
 def _tokens(trace: TraceRecord) -> str:

@@ -20,7 +20,7 @@ import msgspec
 from signalbox.actors.services import Surveyor
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
-from signalbox.http.intake import Intake
+from signalbox.http.intake import PRESET, Intake
 from signalbox.http.paths import Endpoint, Place, find_place
 from signalbox.machines.decisions import refusal
 from signalbox.machines.explaining import Considered, ModelExplained, explain, models_of
@@ -120,6 +120,8 @@ class Refused(msgspec.Struct, frozen=True):
 
 class ExplainAnswer(msgspec.Struct, frozen=True):
     model: str
+    preset: str | None
+    """The one that is in the request, with its version."""
     at: str
     """ISO 8601, UTC."""
     random: float
@@ -202,6 +204,7 @@ async def explained(
     waits_for = explanation.waits_for
     return ExplainAnswer(
         model=request.model,
+        preset=request.labels.get(PRESET),
         at=datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds"),
         random=random,
         prompt_tokens=plan.prompt_tokens,

@@ -1,9 +1,9 @@
 """The request extensions: `extra` in the body, the header `x-signalbox-extra`, and OpenRouter's own
 fields for the same at the top level of the body.
 
-`extra` wins over the header, and the header over the top level, field by field. A field that is not
-known, or that this version cannot honour, is refused by name: an extension that is silently without
-effect is worse than none.
+`extra` wins over the header, the header over the top level, and all of them over the preset, field
+by field. A field that is not known, or that this version cannot honour, is refused by name: an
+extension that is silently without effect is worse than none.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from signalbox.http.extension_fields import (
     whole_of,
 )
 from signalbox.http.provider_preferences import provider_preferences
-from signalbox.types import LONGEST_TAG, MOST_TAGS, Extra, Midstream
+from signalbox.types import LONGEST_TAG, MOST_TAGS, Extra, Midstream, Preset
 
 HEADER = "x-signalbox-extra"
-NOT_YET = frozenset({"preset", "max_cost"})
+NOT_YET = frozenset({"max_cost"})
 """Extensions of the contract whose parts are not there yet."""
 PAYLOAD_MODES = ("full", "redacted", "off")
 MOST_FALLBACKS = 16
@@ -39,20 +39,30 @@ LONGEST_WAIT = 86_400.0
 _TOP_LEVEL = {"models": "fallback_models", "provider": "provider"}
 """OpenRouter's field → the extension that it stands for."""
 _NO_BODY: Mapping[str, Any] = MappingProxyType({})
+Extensions = Mapping[str, tuple[str, Any]]
+"""By name: where it is said, and its value."""
+NO_EXTENSIONS: Extensions = MappingProxyType({})
+_MERGED = frozenset({"provider", "retry"})
+"""Objects of which each field is said on its own."""
 
 
 _NOTHING_ASKED = Extra()
 
 
 def parse_extra(
-    body_extra: object, header: str | None, body: Mapping[str, Any] = _NO_BODY
+    body_extra: object,
+    header: str | None,
+    body: Mapping[str, Any] = _NO_BODY,
+    preset: Extensions = NO_EXTENSIONS,
 ) -> Extra:
     """The validated extensions; `body` for OpenRouter's fields. Raises `BadExtension`."""
     fields = _top_level_fields(body)
     if header is not None:
-        fields.update(_named(_header_fields(header)))
+        fields.update(_named(header_fields(header)))
     if body_extra is not None:
         fields.update(_named(object_of("extra", body_extra)))
+    if preset:
+        fields = _over(preset, fields)
     if not fields:
         return _NOTHING_ASKED
     parsed: dict[str, Any] = {}
@@ -81,7 +91,45 @@ def _top_level_fields(body: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     }
 
 
-def _header_fields(header: str) -> Mapping[str, Any]:
+def preset_extensions(preset: Preset) -> Extensions:
+    """What a preset's document says of them, in either way. Raises `BadExtension`."""
+    document = preset.document
+    where = f"@preset/{preset.slug}"
+    own = document.get("extra")
+    said = {} if own is None else object_of(f"{where}.extra", own)
+    return {
+        **{
+            name: (f"{where}.{at}", value)
+            for name, (at, value) in _top_level_fields(document).items()
+        },
+        **{name: (f"{where}.extra.{name}", value) for name, value in said.items()},
+    }
+
+
+def _over(preset: Extensions, own: Extensions) -> dict[str, tuple[str, Any]]:
+    """The request's over those of its preset. Of two timeouts the tighter holds."""
+    fields = {**preset, **own}
+    for name in preset.keys() & own.keys():
+        where, value = own[name]
+        _, base = preset[name]
+        if isinstance(value, dict) and isinstance(base, dict):
+            if name == "timeout":
+                fields[name] = where, {**base, **value, **_tighter(base, value)}
+            elif name in _MERGED:
+                fields[name] = where, {**base, **value}
+    return fields
+
+
+def _tighter(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        clock: min(base[clock], own[clock])
+        for clock in base.keys() & own.keys()
+        if isinstance(own[clock], int | float) and isinstance(base[clock], int | float)
+    }
+
+
+def header_fields(header: str) -> Mapping[str, Any]:
+    """The extensions of the header. Raises `BadExtension`."""
     try:
         value = msgspec.json.decode(header_text(header))
     except (msgspec.DecodeError, RecursionError) as error:
@@ -183,4 +231,5 @@ _PARSERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "unsupported": _unsupported,
     "tags": _tags,
     "byok": _byok,
+    "preset": lambda where, value: {},  # It is in the request by then (`presets.py`).
 }

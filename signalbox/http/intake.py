@@ -13,17 +13,20 @@ import msgspec
 from msgspec.structs import replace
 
 from signalbox.actors.key_ring import GatewayKey
-from signalbox.adapters.door import NO_TARGET, BadRequest, Door, Target
+from signalbox.adapters.door import NO_TARGET, BadRequest, Door, Outline, Target
 from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
+from signalbox.adapters.openai_body import outline_of
 from signalbox.adapters.openai_parameters import OPENROUTER
+from signalbox.adapters.preset_bodies import filled
 from signalbox.adapters.registry import EMBEDDINGS
 from signalbox.config import STRATEGY_SUFFIXES, Settings
-from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError, header_text
 from signalbox.http.callers_keys import keys_by_provider, without_callers_keys
 from signalbox.http.conversation import conversation_digest
 from signalbox.http.extension_fields import BadExtension
-from signalbox.http.extensions import HEADER, parse_extra
+from signalbox.http.extensions import HEADER, NO_EXTENSIONS, parse_extra
+from signalbox.http.model_access import allowed_chain
+from signalbox.http.presets import Expanded, Presets, expanded
 from signalbox.machines.decisions import refusal
 from signalbox.machines.plan import RequestPlan
 from signalbox.types import (
@@ -44,6 +47,9 @@ USUAL_ANSWER_TOKENS = 512
 """The likely answer where the client set no ceiling."""
 NO_OTHER_MODEL = "embeddings have no fallback models: vectors of different models do not mix"
 LONGEST_LABEL = 256
+PRESET = "preset"
+"""The label that says which one is in the request, and in which version: `summarise@3`."""
+_NOTHING = {"role": "user"}
 SDK_MARGIN = 1.0
 """Seconds by which our answer comes before the SDK's own timeout, a tenth of it at most."""
 
@@ -68,21 +74,30 @@ def take_in(
     config_version: str,
     request_id: str,
     received_at: float,
+    presets: Presets,
     target: Target = NO_TARGET,
     flavour: Flavour = Flavour.PLAIN,
 ) -> Intake:
     """`headers` by lower-case name; `received_at` is Unix time in seconds."""
     try:
-        body = door.read_body(data, target)
-        outline = door.outline(body, target)
-        recorded_body = without_callers_keys(data, body)
+        expansion = expanded(door, data, headers.get(HEADER), key, target, presets)
+        put = data if expansion is None else expansion.data
+        target = target if expansion is None else expansion.target
+        body = door.read_body(put, target)
+        outline = _outline(door, body, target, expansion)
+        recorded_body = without_callers_keys(data, expansion.original if expansion else body)
         routing_fields = body if door.takes_routing_fields else {}
-        extra = parse_extra(body.pop("extra", None), headers.get(HEADER), routing_fields)
+        extra = parse_extra(
+            body.pop("extra", None),
+            headers.get(HEADER),
+            routing_fields,
+            expansion.extensions if expansion else NO_EXTENSIONS,
+        )
         conversation = conversation_digest(key.id, routing_fields, outline, headers)
         embeds = door.dialect in EMBEDDINGS
         if embeds and extra.fallback_models:
             raise BadRequest(_fallbacks_field(routing_fields, extra), NO_OTHER_MODEL)
-        chain = _resolve_chain(models, key, outline.model, routing_fields, extra)
+        chain = _chain(models, key, outline.model, routing_fields, extra)
         if embeds:
             chain = ModelChain(chain.models[:1])
         byok = keys_by_provider(extra.byok, chain.models[0], settings.providers)
@@ -101,7 +116,7 @@ def take_in(
         id=request_id,
         received_at=received_at,
         door=door.dialect,
-        body={**requested.default_params, **body} if door.dialect is Dialect.CHAT else body,
+        body=filled(body, requested.default_params) if door.dialect is Dialect.CHAT else body,
         model=outline.model,
         stream=stream,
         include_usage=outline.include_usage,
@@ -112,8 +127,8 @@ def take_in(
         tags=tuple(dict.fromkeys((*key.tags, *extra.tags))),
         forward_headers=tuple((n, headers[n]) for n in door.forwarded_headers if n in headers),
         user=outline.user,
-        labels=_labels(headers),
-        prompt_tokens=-(-len(data) // BYTES_PER_TOKEN),
+        labels=_labels(headers, expansion),
+        prompt_tokens=-(-len(put) // BYTES_PER_TOKEN),
         output_tokens=0
         if embeds
         else min(outline.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS),
@@ -123,7 +138,7 @@ def take_in(
         begun=outline.begun,
         stored=outline.stored,
         flavour=flavour,
-        defaults={} if door.dialect is Dialect.CHAT else requested.default_params,
+        defaults=_defaults(door, requested, expansion),
     )
     plan = RequestPlan(
         models=chain.models,
@@ -131,7 +146,7 @@ def take_in(
         asked_fallbacks=extra.fallback_models,
         context_fallbacks=chain.context_fallbacks,
         content_fallbacks=chain.content_fallbacks,
-        preferences=_preferences(extra, outline.model, requested),
+        preferences=_preferences(extra, outline.model, requested, key),
         strategy=settings.routing.strategy,
         retry=_retry(settings.retry, extra),
         retry_overridden=extra.retry is not None,
@@ -148,71 +163,42 @@ def take_in(
     return Intake(request, plan, payloads, recorded_body)
 
 
-def _resolve_chain(
+def _outline(
+    door: Door, body: Mapping[str, Any], target: Target, expansion: Expanded | None
+) -> Outline:
+    """What the body says of itself, with what its preset says in other words than the door's."""
+    outline = door.outline(body, target)
+    if expansion is None or not expansion.parameters:
+        return outline
+    preset = outline_of({"model": "", "messages": [_NOTHING], **expansion.parameters})
+    return replace(
+        outline,
+        choices=outline.choices if outline.choices > 1 else preset.choices,
+        max_tokens=outline.max_tokens or preset.max_tokens,
+        plain=outline.plain and preset.plain,
+    )
+
+
+def _defaults(door: Door, model: ModelPlan, expansion: Expanded | None) -> Mapping[str, Any]:
+    if door.dialect is Dialect.CHAT:
+        return {}
+    if expansion is None or not expansion.parameters:
+        return model.default_params
+    return filled(dict(expansion.parameters), model.default_params)
+
+
+def _chain(
     models: ModelTable, key: GatewayKey, name: str, body: Mapping[str, Any], extra: Extra
 ) -> ModelChain:
-    """The requested model and what may stand in for it.
-
-    A model that the client names must exist and be allowed to this key; one that the configuration
-    adds is left out where this key may not call it.
-    """
-    chain = models.chain(name, extra.fallback_models)
-    if isinstance(chain, UnknownModel):
+    if isinstance(models.chain(name, extra.fallback_models), UnknownModel):
         _refuse_foreign_features(name, body, ())
-        first = isinstance(models.resolve(name), UnknownModel)
-        raise RequestError(
-            unknown_model(chain, "model" if first else _fallbacks_field(body, extra))
-        )
-    if not key.models:
-        return chain
-    for asked in (name, *extra.fallback_models):
-        if not may_call(models, key, asked):
-            raise RequestError(_not_allowed(asked))
-    return ModelChain(
-        *(
-            tuple(plan for plan in plans if plan is chain.models[0] or key.allows(plan.name))
-            for plans in (chain.models, chain.context_fallbacks, chain.content_fallbacks)
-        )
-    )
+    field = _fallbacks_field(body, extra)
+    return allowed_chain(models, key, name, extra.fallback_models, asked_by=field)
 
 
 def _fallbacks_field(body: Mapping[str, Any], extra: Extra) -> str:
     """Where the client wrote its fallback models."""
     return "models" if body.get("models") == [*extra.fallback_models] else "extra.fallback_models"
-
-
-def may_call(models: ModelTable, key: GatewayKey, name: str) -> bool:
-    """Whether the key names the model, or the one that `name` is another name of."""
-    plan = models.resolve(name)
-    return key.allows(name) or (isinstance(plan, ModelPlan) and key.allows(plan.name))
-
-
-def unknown_model(model: UnknownModel, param: str) -> ApiError:
-    hints = []
-    if model.nearest:
-        hints.append(f"near it: {', '.join(model.nearest)}")
-    if model.enable_with:
-        hints.append(f"setting {model.enable_with} would enable it")
-    hint = f" ({'; '.join(hints)})" if hints else ""
-    return ApiError(
-        status=404,
-        type="invalid_request_error",
-        code="model_not_found",
-        message=f"The model {model.name!r} does not exist here{hint}.",
-        param=param,
-        should_retry=False,
-    )
-
-
-def _not_allowed(name: str) -> ApiError:
-    return ApiError(
-        status=403,
-        type="permission_error",
-        code="model_not_allowed",
-        message=f"This key may not call the model {name!r}.",
-        param="model",
-        should_retry=False,
-    )
 
 
 def _refuse_foreign_features(
@@ -235,20 +221,24 @@ def _refuse_foreign_features(
             raise RequestError(refusal("unsupported_parameter", message, param))
 
 
-def _preferences(extra: Extra, name: str, model: ModelPlan) -> ProviderPreferences:
-    """The client's; a strategy suffix of the model's name is one (`:nitro` is `sort: throughput`).
+def _preferences(extra: Extra, name: str, model: ModelPlan, key: GatewayKey) -> ProviderPreferences:
+    """The client's, among the providers that its key may use; a strategy suffix of the model's name
+    is one (`:nitro` is `sort: throughput`).
 
     A declared model or alias may end like a suffix without meaning it.
     """
+    preferences = extra.provider
+    if key.providers:
+        preferences = replace(preferences, allowed=key.providers)
     wish = STRATEGY_SUFFIXES.get(name.rpartition(":")[2])
-    if wish is None or model.strategy is not wish or extra.provider.strategy is not None:
-        return extra.provider
-    return replace(extra.provider, strategy=wish)
+    if wish is None or model.strategy is not wish or preferences.strategy is not None:
+        return preferences
+    return replace(preferences, strategy=wish)
 
 
 def _take_out_own_words(body: dict[str, Any]) -> None:
     """What names models and providers as this gateway does would mean nothing at OpenRouter."""
-    for name in ("models", "route"):
+    for name in ("models", "route", "preset"):
         body.pop(name, None)
     if isinstance(body.get("provider"), str):
         del body["provider"]
@@ -294,8 +284,9 @@ def _sdk_patience(headers: Mapping[str, str], *, stream: bool) -> float | None:
     return patience - min(SDK_MARGIN, patience / 10)
 
 
-def _labels(headers: Mapping[str, str]) -> Mapping[str, str]:
+def _labels(headers: Mapping[str, str], expansion: Expanded | None) -> Mapping[str, str]:
     named = {
+        PRESET: expansion.preset.label if expansion else None,
         "referer": headers.get("http-referer") or headers.get("referer"),
         "title": headers.get("x-title"),
     }

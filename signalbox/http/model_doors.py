@@ -17,6 +17,7 @@ import trio
 from msgspec.structs import replace
 
 from signalbox.actors import outputs as out
+from signalbox.actors.directory import Directory
 from signalbox.actors.key_ring import GatewayKey, KeyRing
 from signalbox.actors.runner import RequestRunner
 from signalbox.actors.services import RunnerServices
@@ -46,7 +47,7 @@ from signalbox.http.cors import Cors
 from signalbox.http.count_api import estimated_count, is_counted, without_tokens
 from signalbox.http.exchanges import JSON, Exchange
 from signalbox.http.explain_api import explained, place_of, random_of
-from signalbox.http.intake import Intake, take_in
+from signalbox.http.intake import PRESET, Intake, take_in
 from signalbox.http.models_api import models_reply, place_of_client
 from signalbox.http.state_pins import pin_to_state
 from signalbox.http.stored_answers import Ask, StoredAnswers
@@ -55,6 +56,9 @@ from signalbox.machines.decisions import OWN_FAULT
 from signalbox.persistence.gateway_keys import key_digest
 
 logger = logging.getLogger(__name__)
+
+PRESET_HEADER = "x-signalbox-preset"
+"""Which preset, in which version, is in the request that was answered."""
 
 
 class ModelDoors:
@@ -67,12 +71,14 @@ class ModelDoors:
         keys: KeyRing,
         services: RunnerServices,
         account: AccountApi,
+        directory: Directory,
     ) -> None:
         self._settings = settings
         self._models = models
         self._keys = keys
         self._services = services
         self._account = account
+        self._directory = directory
         self._config_version = settings.version
         self._stored = StoredAnswers(settings, services)
         self._cors = Cors(settings.server.cors_origins)
@@ -138,7 +144,9 @@ class ModelDoors:
             case paths.Endpoint.MODELS | paths.Endpoint.MODEL | paths.Endpoint.MODEL_ENDPOINTS:
                 query = _parameters(exchange.scope)
                 await exchange.answer_json(
-                    models_reply(place, query, self._models, self._settings, key)
+                    models_reply(
+                        place, query, self._models, self._settings, key, self._directory.presets
+                    )
                 )
             case paths.Endpoint.KEY | paths.Endpoint.CREDITS | paths.Endpoint.GENERATION:
                 query = _parameters(exchange.scope)
@@ -181,9 +189,12 @@ class ModelDoors:
             config_version=self._config_version,
             request_id=exchange.trace_id,
             received_at=received_at,
+            presets=self._directory,
             target=place.target,
             flavour=place.flavour,
         )
+        if (preset := intake.request.labels.get(PRESET)) is not None:
+            exchange.common += ((PRESET_HEADER, preset),)
         services, state = self._services, self._services.provider_state
         intake = await with_answers(
             intake, services, state, exchange.headers, limit=server.max_body_bytes

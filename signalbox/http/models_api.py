@@ -7,7 +7,7 @@ All of them show the same models: what the key may call and a configured provide
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,12 +16,14 @@ from signalbox.actors.key_ring import GatewayKey
 from signalbox.adapters.model_entries import ModelEntry
 from signalbox.adapters.models import ModelTable, UnknownModel
 from signalbox.config import Settings
+from signalbox.config_access import PRESET_MARK
 from signalbox.http.asgi import RequestError
-from signalbox.http.intake import may_call, unknown_model
+from signalbox.http.model_access import may_call, unknown_model
 from signalbox.http.model_endpoints import endpoints_answer, pricing, supported_parameters
 from signalbox.http.model_pages import anthropic_model, anthropic_page, gemini_model, gemini_page
 from signalbox.http.paths import Endpoint, Place
-from signalbox.types import Dialect, Flavour
+from signalbox.http.presets import model_of
+from signalbox.types import Dialect, Flavour, Preset
 
 _CLIENTS = {"anthropic-version": Dialect.MESSAGES, "x-goog-api-client": Dialect.GENERATE}
 """Headers that one vendor's clients send and no others: Anthropic's, and Google's SDKs, whose paths
@@ -45,10 +47,12 @@ def models_reply(
     models: ModelTable,
     settings: Settings,
     key: GatewayKey,
+    presets: Mapping[str, Preset],
 ) -> dict[str, Any]:
     """The body of an answer at one of the places for models. Raises `RequestError`.
 
-    `query`: the parameters by name; `all=true` shows too what no configured key can serve.
+    `query`: the parameters by name; `all=true` shows too what no configured key can serve, and in
+    OpenAI's list the presets that have a model.
     """
     everything = query.get("all") == "true"
     if place.endpoint is Endpoint.MODELS:
@@ -59,10 +63,9 @@ def models_reply(
             case Dialect.GENERATE:
                 return gemini_page(shown, query)
             case _:
-                return {
-                    "object": "list",
-                    "data": [openai_model(entry, settings) for entry in shown],
-                }
+                named = _preset_entries(presets, models, key) if everything else ()
+                data = [openai_model(entry, settings) for entry in (*shown, *named)]
+                return {"object": "list", "data": data}
     entry = allowed_entry(models, key, place.id, everything=everything)
     if place.endpoint is Endpoint.MODEL_ENDPOINTS:
         return endpoints_answer(openai_model(entry, settings), entry, models, settings)
@@ -83,8 +86,20 @@ def allowed_entries(
         entry
         for entry in models.listing(all=everything)
         # Resolving a name that nothing serves is slow: it looks for near ones.
-        if key.allows(entry.id) or (entry.servable and may_call(models, key, entry.id))
+        if (key.allows(entry.id) and not key.providers)
+        or (entry.servable and may_call(models, key, entry.id))
     ]
+
+
+def _preset_entries(
+    presets: Mapping[str, Preset], models: ModelTable, key: GatewayKey
+) -> Iterator[ModelEntry]:
+    """Presets as the models that they can be called as."""
+    for slug, preset in presets.items():
+        model = model_of(preset)
+        entry = models.entry(model) if model is not None and may_call(models, key, model) else None
+        if entry is not None:
+            yield replace(entry, id=f"{PRESET_MARK}{slug}")
 
 
 def allowed_entry(

@@ -124,6 +124,8 @@ def _exclusion(
         return Excluded(route, "failed earlier in this request")
     if pin is not None and pin.required and route.id != pin.route_id:
         return Excluded(route, f"{pin.field} lives at {pin.route_id}", param=pin.field)
+    if preferences.allowed and route.provider not in preferences.allowed:
+        return Excluded(route, "its provider is none that this gateway key may use")
     for param, reason in _wishes_against(route, preferences):
         return Excluded(route, reason, param=param)
     if _only_the_first(preferences) and begun and route.id not in begun:
