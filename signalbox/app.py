@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -53,9 +53,9 @@ from signalbox.app_live import (
 from signalbox.config import ConfigError, Settings
 from signalbox.errors import StoreUnavailable
 from signalbox.http.account_api import AccountApi
+from signalbox.http.admin.access import AdminAccess
 from signalbox.http.application import Application
 from signalbox.http.asgi import App
-from signalbox.http.auth import AdminAccess
 from signalbox.http.health_api import HealthApi
 from signalbox.http.model_doors import ModelDoors
 from signalbox.http.server import ServerSettings, serve
@@ -286,23 +286,32 @@ def build(
     )
     discovery = Discovery(supervisor, upstream, discoverable(settings), models.learn)
     draining = trio.Event()
-    access = AdminAccess(admin_token, now)
+    access = AdminAccess(admin_token, store, readers, now)
     readiness = Readiness(supervisor, store, readers, draining, stores.shared)
 
     def make_pages() -> App:
         # Imported here: no start pays for Quart, and no gateway whose pages nobody looks at.
+        from signalbox.http.admin.desk import Desk  # noqa: PLC0415 - as said above
         from signalbox.http.metrics import MetricsSources  # noqa: PLC0415 - as said above
         from signalbox.http.pages import make_pages  # noqa: PLC0415 - as said above
 
-        pages: Any = make_pages(  # Quart has types of its own for ASGI's messages.
-            access=access,
+        desk = Desk(
             store=store,
             readers=readers,
+            writers=writers,
+            settings=lambda: live.current.settings,
+            refresh=changes.refresh,
+            now=now,
+            new_id=services.new_id,
+            turn=trio.Lock(),
+        )
+        return make_pages(
+            access=access,
+            desk=desk,
             hub=hub,
             draining=draining,
             metrics=MetricsSources(supervisor, key_pool, limiter, health, stores.shared),
         )
-        return cast(App, pages)
 
     account = AccountApi(store, readers, now)
     doors = ModelDoors(settings, models, key_ring, services, account, directory)

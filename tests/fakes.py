@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import trio
 from msgspec.structs import replace
@@ -212,6 +212,18 @@ class MemoryStore:
             and all(getattr(each, field) == value for field, value in (where or {}).items())
             and table.values(each)
         ]
+
+    def page(
+        self,
+        kind: type[M],
+        *,
+        limit: int,
+        after: Sequence[object] | None = None,
+        where: Mapping[str, object] | None = None,
+    ) -> list[M]:
+        place_of: Callable[[M], tuple[Any, ...]] = MANAGED[kind].place_of
+        found = sorted(self.records(kind, where), key=place_of)
+        return [each for each in found if after is None or place_of(each) > tuple(after)][:limit]
 
     def record(self, kind: type[M], *key: object) -> M | None:
         self.fault("record")

@@ -1,4 +1,4 @@
-"""Gateway keys wherever clients put them; the admin token, its login links and its sessions."""
+"""Gateway keys wherever clients put them; bearer tokens; origins."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from hypothesis import strategies as st
 
 from signalbox.http.auth import (
     KEY_HEADERS,
-    LOGIN_SECONDS,
-    SESSION_SECONDS,
-    AdminAccess,
     bearer_token,
     presented_keys,
     same_origin,
 )
-from signalbox.types import Secret
 from tests.doors import door_client, error_of
 from tests.gateway import (
     ADMIN_TOKEN,
@@ -71,69 +67,7 @@ def test_other_schemes_have_no_token(header: str | None) -> None:
     assert bearer_token(header) is None
 
 
-# The admin token
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def access(clock: Clock) -> AdminAccess:
-    return AdminAccess(Secret("the-token"), clock)
-
-
-@pytest.fixture
-def cookie(access: AdminAccess) -> str:
-    value = access.redeem_login(access.make_login())
-    assert value is not None
-    return value
-
-
-def test_the_token_is_compared_as_it_is(access: AdminAccess) -> None:
-    assert access.token_matches("the-token")
-    assert not any(map(access.token_matches, (None, "", "the-toke", "the-token ", "größe")))
-
-
-def test_a_login_link_works_once_and_for_an_hour(access: AdminAccess, clock: Clock) -> None:
-    code, stale = access.make_login(), access.make_login()
-    assert access.redeem_login(code)
-    assert access.redeem_login(code) is None
-    assert access.redeem_login("") is None
-    clock.now += LOGIN_SECONDS + 1
-    assert access.redeem_login(stale) is None
-
-
-def test_a_session_ends_by_itself(access: AdminAccess, clock: Clock, cookie: str) -> None:
-    clock.now += SESSION_SECONDS - 1
-    assert access.session_valid(cookie)
-    clock.now += 1
-    assert not access.session_valid(cookie)
-
-
-def test_a_new_token_ends_every_session(access: AdminAccess, clock: Clock, cookie: str) -> None:
-    assert access.session_valid(cookie)
-    assert not AdminAccess(Secret("a-new-token"), clock).session_valid(cookie)
-
-
-def test_a_cookie_cannot_be_made_to_last(access: AdminAccess, cookie: str) -> None:
-    expiry, _, signature = cookie.partition(".")
-    for forged in (f"{int(expiry) + 1}.{signature}", f"0{cookie}", f"{cookie}x", f"{expiry}."):
-        assert not access.session_valid(forged)
-
-
-@given(st.none() | st.text() | st.integers().map(lambda n: f"{n}.x") | st.just("9" * 5000 + ".x"))
-def test_no_other_cookie_is_a_session(cookie: str | None) -> None:
-    assert not AdminAccess(Secret("the-token"), Clock()).session_valid(cookie)
+# Origins
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from signalbox.persistence.auditing import COMMAND_LINE, audit_of
@@ -18,7 +19,7 @@ from signalbox.persistence.record_store import (
     RecordMissing,
     Update,
 )
-from signalbox.persistence.record_tables import MANAGED
+from signalbox.persistence.record_tables import GATEWAY_KEYS, MANAGED
 from signalbox.persistence.records import (
     AuditRecord,
     ByokKeyRecord,
@@ -75,6 +76,35 @@ def test_records_are_listed_in_the_order_of_their_table(store: Store) -> None:
     versions = [PresetRecord("short", version, {}, 1.0) for version in (10, 9, 2)]
     records.insert(store, *versions)
     assert store.records(PresetRecord, {"slug": "short"}) == versions[::-1]
+
+
+@on_one_store
+@given(st.integers(1, 5), st.integers(0, 12), st.lists(st.integers(0, 3), max_size=12))
+def test_pages_hold_each_record_once_in_order(
+    store: Store, limit: int, gone: int, times: list[int]
+) -> None:
+    owner = records.fresh_id()
+    keys = [
+        replace(records.key(f"{owner} {n}"), created_at=t, owner=owner) for n, t in enumerate(times)
+    ]
+    records.insert(store, *keys)
+    found: list[GatewayKeyRecord] = []
+    after = None
+    while page := store.page(GatewayKeyRecord, limit=limit, after=after, where={"owner": owner}):
+        assert len(page) <= limit
+        found += page
+        after = GATEWAY_KEYS.place_of(page[-1])
+        assert GATEWAY_KEYS.is_place(after)
+        if len(found) == gone:  # A page goes on from its place, be that one still there or not.
+            store.change([Delete(page[-1])], records.audit("delete"))
+    assert found == sorted(keys, key=GATEWAY_KEYS.place_of)
+
+
+@pytest.mark.parametrize(
+    "place", [(), (1,), ("1", "a"), (1, 2), (True, "a"), (1 << 63, "a"), (1.0, "a")]
+)
+def test_what_is_no_place_is_known(place: tuple[object, ...]) -> None:
+    assert not GATEWAY_KEYS.is_place(place)
 
 
 def test_a_change_is_written_whole_or_not_at_all(store: Store) -> None:

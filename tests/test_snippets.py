@@ -30,7 +30,7 @@ from tests.gateway import (
 from tests.node_env import NODE_PROJECT, node_binary
 from tests.snippets import Snippet, snippets
 
-PAGES = ("README.md", "docs/clients.md", "docs/presets.md")
+PAGES = ("README.md", "docs/clients.md", "docs/presets.md", "docs/admin-api.md")
 SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
 ADDRESS = "http://127.0.0.1:8080"
 """Where the pages say that the gateway listens; the tests' listens on a free port."""
@@ -130,6 +130,7 @@ def test_every_page_has_programs() -> None:
         "python",
         "toml",
     }
+    assert {snippet.language for snippet in snippets("docs/admin-api.md")} == {"bash"}
 
 
 # ── what a start prints ───────────────────────────────────────────────────────────────────────

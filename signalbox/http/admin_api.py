@@ -1,7 +1,7 @@
-"""What operators ask for: saved and running traces, diagrams, the login. Served by Quart.
+"""What operators ask for: saved and running traces, diagrams. Served by Quart.
 
-Traces need the admin token (`Authorization: Bearer`) or the session that a login link gave.
-Diagrams hold no data and are open.
+Traces need the admin token or a user's (`Authorization: Bearer`), or a session. Diagrams hold no
+data and are open.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from quart import Response, has_request_context, jsonify, redirect, request, websocket
+from quart import Response, has_request_context, jsonify, request, websocket
 from quart_trio import QuartTrio
 
 from signalbox.actors.ports import Workers
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.errors import StoreUnavailable
-from signalbox.http import auth
+from signalbox.http.admin.access import AdminAccess
+from signalbox.http.admin.problems import admin_required
 from signalbox.http.paths import find_place
 from signalbox.ids import is_uuid7
 from signalbox.machines.diagram import MACHINES, render
@@ -36,7 +37,7 @@ DIAGRAMS = {
 def add_admin_routes(
     app: QuartTrio,
     *,
-    access: auth.AdminAccess,
+    access: AdminAccess,
     store: Store,
     readers: Workers,
     hub: TraceHub,
@@ -50,32 +51,9 @@ def add_admin_routes(
         format, content_type = DIAGRAMS[extension]
         return Response(render(machine, format), content_type=content_type)
 
-    @app.get("/login")
-    async def login() -> Any:
-        if request.method == "HEAD":  # A link that is looked at is not used up.
-            return Response("")
-        cookie = access.redeem_login(request.args.get("code", ""))
-        if cookie is None:
-            return problem(
-                401,
-                "invalid_login",
-                "The login link was used already or is too old; "
-                "restart the gateway for a new one, or send the admin token.",
-            )
-        answer = redirect("/traces")
-        answer.set_cookie(
-            auth.SESSION_COOKIE,
-            cookie,
-            max_age=auth.SESSION_SECONDS,
-            httponly=True,
-            samesite="Lax",
-            secure=request.scheme == "https",
-        )
-        return answer
-
     @app.get("/traces")
     async def traces() -> Any:
-        if not is_admin(access):
+        if not await may_look(access):
             return unauthorised()
         try:
             limit = _limit(request.args.get("limit"))
@@ -95,7 +73,7 @@ def add_admin_routes(
 
     @app.get("/traces/<trace_id>")
     async def trace(trace_id: str) -> Any:
-        if not is_admin(access):
+        if not await may_look(access):
             return unauthorised()
         if not is_uuid7(trace_id):
             return problem(400, "invalid_value", "Expected a trace id, which is a UUIDv7.")
@@ -126,14 +104,10 @@ def add_admin_routes(
         return problem(500, "internal_error", "The gateway itself failed; its log says where.")
 
 
-def is_admin(access: auth.AdminAccess) -> bool:
-    """Whether the current request comes with the admin token or a session."""
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    if access.token_matches(auth.bearer_token(headers.get("authorization"))):
-        return True
-    if not access.session_valid(request.cookies.get(auth.SESSION_COOKIE)):
-        return False
-    return request.method in ("GET", "HEAD") or auth.same_origin(headers)
+async def may_look(access: AdminAccess) -> bool:
+    """Whether somebody sends the current request who may look."""
+    fields = [(name.lower(), value) for name, value in request.headers.items()]
+    return await access.caller(fields) is not None
 
 
 def not_there() -> tuple[Response, int]:
@@ -148,9 +122,10 @@ def problem(status: int, code: str, message: str) -> tuple[Response, int]:
 
 
 def unauthorised() -> tuple[Response, int]:
-    return problem(
-        401, "admin_required", "Send the admin token as Authorization: Bearer, or use a login link."
-    )
+    error = admin_required().error
+    answer, status = problem(error.status, error.code, error.message)
+    answer.headers.extend(error.headers)
+    return answer, status
 
 
 def _limit(text: str | None) -> int:

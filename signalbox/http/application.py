@@ -14,7 +14,7 @@ from signalbox.http.paths import Place, find_place
 
 DoorsApp = Callable[[Scope, Receive, Send, Place], Awaitable[None]]
 
-_ORIGIN = re.compile("^https?://[^/]*", re.IGNORECASE)
+ORIGIN = re.compile("^https?://[^/]*", re.IGNORECASE)
 """Proxies may send it in front of a path (RFC 9112, section 3.2.2)."""
 _SLASHES = re.compile("/+")
 
@@ -24,7 +24,7 @@ USUAL_PATH = 256
 
 
 def _place(raw: bytes) -> Place | None:
-    return find_place(_ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
+    return find_place(ORIGIN.sub("", raw.decode("latin-1")).encode("latin-1"))
 
 
 _usual_place = lru_cache(maxsize=1024)(_place)
@@ -56,7 +56,7 @@ class Application:
             if place is not None:
                 await self.doors(scope, receive, send, place)
                 return
-        path = _SLASHES.sub("/", _ORIGIN.sub("", scope["path"]))
+        path = _SLASHES.sub("/", ORIGIN.sub("", scope["path"]))
         scope["path"] = path.rstrip("/") or "/"
         if scope["type"] == "http" and scope["path"] in HEALTH_PATHS:
             await self._health(scope, receive, Outgoing(send))

@@ -10,8 +10,10 @@ from quart import websocket
 from quart_trio import QuartTrio
 
 from signalbox.actors.trace_hub import Subscription, TraceHub
-from signalbox.http import auth
+from signalbox.errors import StoreUnavailable
+from signalbox.http.admin.access import AdminAccess
 from signalbox.http.admin_api import problem
+from signalbox.http.auth import same_origin
 
 POLICY_VIOLATION = 1008
 GOING_AWAY = 1001
@@ -19,11 +21,12 @@ GOING_AWAY = 1001
 
 
 def add_live_routes(
-    app: QuartTrio, *, access: auth.AdminAccess, hub: TraceHub, draining: trio.Event
+    app: QuartTrio, *, access: AdminAccess, hub: TraceHub, draining: trio.Event
 ) -> None:
     """`WS /traces/live`: messages as `actors/trace_hub.py` describes them, one JSON text each.
 
-    The admin token comes as `Authorization: Bearer`, or a session's cookie from our own origin.
+    The admin token or a user's comes as `Authorization: Bearer`, or a session's cookie from our own
+    origin.
     Viewers are sent away when `draining` is set: the stop waits for requests, not for them.
     """
 
@@ -35,7 +38,7 @@ def add_live_routes(
 
     @app.websocket("/traces/live")
     async def live() -> None:
-        if not _may_watch(access):
+        if not await _may_watch(access):
             await websocket.close(POLICY_VIOLATION, "admin token required")
             return
         await websocket.accept()
@@ -52,12 +55,14 @@ def add_live_routes(
             viewer.close()
 
 
-def _may_watch(access: auth.AdminAccess) -> bool:
-    headers = {name.lower(): value for name, value in websocket.headers.items()}
-    if access.token_matches(auth.bearer_token(headers.get("authorization"))):
-        return True
-    session = websocket.cookies.get(auth.SESSION_COOKIE)
-    return access.session_valid(session) and auth.same_origin(headers)
+async def _may_watch(access: AdminAccess) -> bool:
+    fields = [(name.lower(), value) for name, value in websocket.headers.items()]
+    try:
+        caller = await access.caller(fields)
+    except StoreUnavailable:
+        return False
+    # A browser sends the cookie with any page's websocket, so its origin is looked at too.
+    return caller is not None and (not caller.by_cookie or same_origin(dict(fields)))
 
 
 async def _until_draining(draining: trio.Event, viewer: Subscription) -> None:

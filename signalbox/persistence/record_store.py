@@ -92,6 +92,27 @@ class RecordStore(ABC):
             found = session.execute(table.select + test + table.order, values).fetchall()
         return [table.read(values) for values in found]
 
+    def page(
+        self,
+        kind: type[M],
+        *,
+        limit: int,
+        after: Sequence[object] | None = None,
+        where: Mapping[str, object] | None = None,
+    ) -> list[M]:
+        """At most `limit` of what `records` gives, behind `after`: the place in the order
+        (`RecordTable.place_of`) of the last one of the page before, be it there still or not."""
+        table = MANAGED[kind]
+        test, values = _where(where or {})
+        if after is not None:
+            places = ", ".join("?" * len(after))
+            test += f"{' AND' if test else ' WHERE'} ({table.place_columns}) > ({places})"
+            values = (*values, *_told(after))
+        statement = f"{table.select}{test}{table.order} LIMIT ?"
+        with self._reading(f"read {table.name}") as session:
+            found = session.execute(statement, (*values, limit)).fetchall()
+        return [table.read(values) for values in found]
+
     def record(self, kind: type[M], *key: object) -> M | None:
         """The one with this primary key."""
         table = MANAGED[kind]

@@ -62,6 +62,10 @@ NUMBERS = Form(storable_json, Row.json_numbers)
 OBJECT = Form(storable_json, Row.json_object)
 
 
+def _is_int64(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
 class RecordTable(Generic[R]):
     """One table of records of one type."""
 
@@ -88,7 +92,9 @@ class RecordTable(Generic[R]):
         changed = ", ".join(f"{column} = ?" for column in self.columns)
         self.by_key = " AND ".join(f"{field} = ?" for field in self.key)
         self.select = f"SELECT {columns} FROM {name}"
-        self.order = f" ORDER BY {', '.join(self._column(field) for field in order)}"
+        self.place = tuple(order)
+        self.place_columns = ", ".join(self._column(field) for field in order)
+        self.order = f" ORDER BY {self.place_columns}"
         self.insert = f"INSERT INTO {name} ({columns}) VALUES ({places})"
         self.update = f"UPDATE {name} SET {changed} WHERE {self.by_key}"
         self.delete = f"DELETE FROM {name} WHERE {self.by_key}"
@@ -98,6 +104,19 @@ class RecordTable(Generic[R]):
 
     def key_of(self, record: R) -> Values:
         return tuple(getattr(record, field) for field in self.key)
+
+    def place_of(self, record: R) -> Values:
+        """Where it stands in the order of the table."""
+        return tuple(
+            self.fields[field].write(getattr(record, field), field) for field in self.place
+        )
+
+    def is_place(self, values: Sequence[object]) -> bool:
+        """Whether a record could stand there, as far as the types of its columns go."""
+        return len(values) == len(self.place) and all(
+            _is_int64(value) if self.fields[field] in (TIME, INTEGER) else isinstance(value, str)
+            for field, value in zip(self.place, values, strict=True)
+        )
 
     def values(self, record: R) -> Values:
         """Raises `ValueError` naming the record and the field that no database could keep."""

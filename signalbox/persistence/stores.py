@@ -231,6 +231,15 @@ class ManagedStore(Protocol):
 
     def records(self, kind: type[M], where: Mapping[str, object] | None = None) -> list[M]: ...
 
+    def page(
+        self,
+        kind: type[M],
+        *,
+        limit: int,
+        after: Sequence[object] | None = None,
+        where: Mapping[str, object] | None = None,
+    ) -> list[M]: ...
+
     def record(self, kind: type[M], *key: object) -> M | None: ...
 
     def change(self, changes: Sequence[Change], audit: AuditRecord) -> None: ...
