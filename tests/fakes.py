@@ -21,7 +21,16 @@ from signalbox.persistence.record_store import (
 from signalbox.persistence.record_tables import MANAGED
 from signalbox.persistence.records import AuditRecord, Managed
 from signalbox.persistence.rows import charge_row, state_row
-from signalbox.persistence.stores import Charge, M, SpendingQuery, StateRecord, Swept, TraceRecord
+from signalbox.persistence.stores import (
+    Charge,
+    M,
+    MatchingTraces,
+    SpendingQuery,
+    StateRecord,
+    Swept,
+    TraceFilter,
+    TraceRecord,
+)
 from signalbox.persistence.trace_rows import event_row, payload_row, read_trace, trace_row
 from signalbox.types import NanoUSD
 
@@ -178,6 +187,12 @@ class MemoryStore:
         for trace_id in old[:limit]:
             del self.traces[trace_id]
         return len(old[:limit])
+
+    def match_traces(self, wanted: TraceFilter, *, after: str | None, limit: int) -> MatchingTraces:
+        raise NotImplementedError("only the command line asks for this")
+
+    def delete_these_traces(self, ids: Sequence[str]) -> int:
+        raise NotImplementedError("only the command line asks for this")
 
     def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
         deleted = self.delete_traces(older_than=older_than, limit=limit)

@@ -19,6 +19,7 @@ from signalbox.persistence.stores import (
     Store,
     Swept,
     TraceEvent,
+    TraceFilter,
     TracePayload,
     TraceRecord,
 )
@@ -295,6 +296,63 @@ def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:
     bare = without_details(trace)
     store.save_traces([bare])
     assert store.load_trace(trace.id) == bare
+
+
+_labels = st.sampled_from(["a", "b", "A", "a%", "", "\ud800", "ä"])
+
+
+@on_stores
+@given(
+    st.lists(
+        st.tuples(st.none() | _labels, st.lists(_labels, max_size=2), st.integers(0, 3)),
+        max_size=8,
+    ),
+    st.builds(
+        TraceFilter,
+        user=st.none() | _labels,
+        tag=st.none() | _labels,
+        before=st.none() | st.integers(0, 4).map(float),
+    ),
+    st.integers(1, 4),
+)
+def test_the_traces_that_are_meant_are_found_and_deleted_with_their_details(
+    open_store: OpenStore,
+    tmp_path_factory: pytest.TempPathFactory,
+    made: list[tuple[str | None, list[str], int]],
+    wanted: TraceFilter,
+    limit: int,
+) -> None:
+    traces = [
+        replace(records.trace(started_at=float(at)), user=user, tags=tuple(tags))
+        for user, tags, at in made
+    ]
+    meant = {
+        trace.id
+        for trace in traces
+        if wanted.user in (None, trace.user)
+        and (wanted.tag is None or wanted.tag in trace.tags)
+        and (wanted.before is None or trace.started_at < wanted.before)
+    }
+    with closing(open_store(tmp_path_factory.mktemp("meant"))) as store:
+        store.save_traces(traces)
+        found: list[str] = []
+        last: str | None = None
+        while True:
+            looked = store.match_traces(wanted, after=last, limit=limit)
+            found += looked.ids
+            last = looked.last
+            if last is None:
+                break
+        assert found == sorted(meant)
+        assert store.delete_these_traces(found) == len(meant)
+        assert store.delete_these_traces(found) == 0
+        assert {trace.id for trace in store.list_traces(limit=99)} == {
+            trace.id for trace in traces
+        } - meant
+        bare = [without_details(trace) for trace in traces if trace.id in meant]
+        store.save_traces(bare)
+        loaded = [store.load_trace(trace.id) for trace in bare]
+    assert [trace and (trace.events, trace.payloads) for trace in loaded] == [((), ())] * len(bare)
 
 
 # Provider state

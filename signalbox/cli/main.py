@@ -17,6 +17,7 @@ COMMANDS = {
     "admin-token": "The token that opens the traces.",
     "master-key": "The keys that stored secrets are sealed under.",
     "trace": "Shows a saved request: what was decided, when, and why.",
+    "traces": "Saved traces: deletes those of a user, with a tag, or from before a day.",
     "replay": "Feeds the recorded facts of a request to today's machine and configuration.",
     "diagram": "Prints a state machine as a diagram or a table.",
     "import": "Takes over what another gateway was configured with.",

@@ -52,8 +52,6 @@ _NUMBERS = {
     **{column: "int8" for column in TRACE_COLUMNS if column.endswith(("_us", "_usd", "_tokens"))},
 }
 _TRACE_TYPES = ["uuid", *(_NUMBERS.get(column, "text") for column in TRACE_COLUMNS[1:])]
-_TRACES_DELETED_AT_ONCE = 100
-"""In one transaction, with payloads of up to a megabyte each."""
 _INSERT_STATE = (
     f"INSERT INTO provider_state ({', '.join(STATE_COLUMNS)})"
     f" VALUES ({', '.join(f'${place}' for place, _ in enumerate(STATE_COLUMNS, 1))})"
@@ -65,13 +63,6 @@ _DETAIL_TYPES = ("uuid", "int8", "bytea")
 _COPY_TRACES = Copy("traces", TRACE_COLUMNS, _TRACE_TYPES)
 _COPY_EVENTS = Copy("trace_events", EVENT_COLUMNS, _DETAIL_TYPES)
 _COPY_PAYLOADS = Copy("trace_payloads", PAYLOAD_COLUMNS, _DETAIL_TYPES)
-_OLDEST = """
-    DELETE FROM traces WHERE id IN (
-        SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?
-    )
-    RETURNING id
-"""
-
 Rows = tuple[Values, Values | None, Values | None]
 """A trace, its events, its payloads."""
 
@@ -126,23 +117,6 @@ class PostgresStore(SqlStore):
                 for known in _known(connection, [*batch]):
                     del batch[known]
                 _copy(connection, [*batch.values()])
-
-    def delete_traces(self, *, older_than: float, limit: int) -> int:
-        """Oldest first, in transactions of 100, with their events and payloads."""
-        deleted = 0
-        older_than_us = microseconds(older_than, "older_than")
-        while deleted < limit:
-            wanted = min(_TRACES_DELETED_AT_ONCE, limit - deleted)
-            with self._transaction("delete traces") as session:
-                gone = [id for (id,) in session.execute(_OLDEST, (older_than_us, wanted))]
-                for details in ("trace_events", "trace_payloads"):
-                    session.execute(
-                        f"DELETE FROM {details} WHERE trace_id = ANY(?::uuid[])", (gone,)
-                    )
-            deleted += len(gone)
-            if len(gone) < wanted:
-                break
-        return deleted
 
     def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
         """Drops days that have ended by `older_than`; what is in no day's partition is deleted."""

@@ -8,11 +8,18 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from signalbox.persistence import crediting, spending
-from signalbox.persistence.columns import microseconds, storable_text
+from signalbox.persistence.columns import Row, microseconds, storable_text
 from signalbox.persistence.record_store import RecordStore, Session
 from signalbox.persistence.records import AuditRecord
 from signalbox.persistence.rows import LEDGER_COLUMNS, STATE_COLUMNS, read_charge, read_state
-from signalbox.persistence.stores import Charge, SpendingQuery, StateRecord, TraceRecord
+from signalbox.persistence.stores import (
+    Charge,
+    MatchingTraces,
+    SpendingQuery,
+    StateRecord,
+    TraceFilter,
+    TraceRecord,
+)
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
     PAYLOAD_COLUMNS,
@@ -39,6 +46,15 @@ _DELETE_EXPIRED_STATE = """
         SELECT digest FROM provider_state WHERE expires_at_us <= ? ORDER BY expires_at_us LIMIT ?
     )
 """
+
+TRACES_DELETED_AT_ONCE = 100
+"""One transaction's worth: with payloads of a megabyte it still ends in well under a second, so
+that others never wait long behind it."""
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+"""Before all ids."""
+_LABELS = ("id", "started_at_us", "end_user", "tags")
+_LOOK_AT_TRACES = f"{_select(_LABELS, 'traces')} WHERE id > ? ORDER BY id LIMIT ?"
+_OLDEST_TRACES = "SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?"
 
 
 class SqlStore(RecordStore):
@@ -111,6 +127,44 @@ class SqlStore(RecordStore):
             found = session.execute(statement, (*values, limit)).fetchall()
         return [read_trace(values) for values in found]
 
+    def match_traces(self, wanted: TraceFilter, *, after: str | None, limit: int) -> MatchingTraces:
+        """All of them are looked at: there is no index of users and tags, and a statement that had
+        to find some would take as long as there are traces."""
+        with self._reading("look at traces") as session:
+            found = session.execute(_LOOK_AT_TRACES, (after or _FIRST_ID, limit)).fetchall()
+        before_us = None if wanted.before is None else microseconds(wanted.before, "before")
+        user = None if wanted.user is None else storable_text(wanted.user)
+        ids = tuple(
+            row.text("id")
+            for row in (Row("traces", ("id",), _LABELS, values) for values in found)
+            if (before_us is None or row.integer("started_at_us") < before_us)
+            and user in (None, row.optional_text("end_user"))
+            and (wanted.tag is None or wanted.tag in row.json_texts("tags"))
+        )
+        return MatchingTraces(ids, found[-1][0] if len(found) == limit else None)
+
+    def delete_these_traces(self, ids: Sequence[str]) -> int:
+        deleted = 0
+        for start in range(0, len(ids), TRACES_DELETED_AT_ONCE):
+            part = ids[start : start + TRACES_DELETED_AT_ONCE]
+            with self._transaction("delete traces") as session:
+                deleted += _delete(session, part)
+        return deleted
+
+    def delete_traces(self, *, older_than: float, limit: int) -> int:
+        """Oldest first, in transactions of 100, with their events and payloads."""
+        older_than_us = microseconds(older_than, "older_than")
+        deleted = count = 0
+        while deleted < limit:
+            wanted = min(TRACES_DELETED_AT_ONCE, limit - deleted)
+            with self._transaction("delete traces") as session:
+                oldest = session.execute(_OLDEST_TRACES, (older_than_us, wanted)).fetchall()
+                count = _delete(session, [id for (id,) in oldest])
+            deleted += count
+            if count < wanted:
+                break
+        return deleted
+
     def load_state(self, digests: Sequence[bytes]) -> list[StateRecord]:
         found: list[StateRecord] = []
         with self._reading("load whose state it is") as session:
@@ -125,3 +179,13 @@ class SqlStore(RecordStore):
         expired_at_us = microseconds(expired_at, "expired_at")
         with self._transaction("delete whose state it was") as session:
             return session.execute(_DELETE_EXPIRED_STATE, (expired_at_us, limit)).rowcount
+
+
+def _delete(session: Session, ids: Sequence[str]) -> int:
+    """How many of the traces were there. The details go first: an engine may hold on to them."""
+    if not ids:
+        return 0
+    among = f"IN ({', '.join('?' * len(ids))})"
+    for details in ("trace_events", "trace_payloads"):
+        session.execute(f"DELETE FROM {details} WHERE trace_id {among}", ids)
+    return session.execute(f"DELETE FROM traces WHERE id {among}", ids).rowcount

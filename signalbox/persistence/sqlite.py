@@ -15,7 +15,6 @@ from queue import SimpleQueue
 from threading import Event, Lock
 
 from signalbox.errors import StoreUnavailable
-from signalbox.persistence.columns import microseconds
 from signalbox.persistence.rows import (
     LEDGER_COLUMNS,
     STATE_COLUMNS,
@@ -43,9 +42,6 @@ from signalbox.persistence.trace_rows import (
     trace_row,
 )
 
-# One transaction's worth of retention: with payloads of a megabyte it still ends in well under a
-# second, so that a charge never waits long behind it.
-_TRACES_DELETED_AT_ONCE = 100
 _LOOK_SECONDS = 0.25
 
 _INSERT_CHARGES = Insert("ledger", LEDGER_COLUMNS, "ON CONFLICT (request_id) DO NOTHING")
@@ -59,11 +55,6 @@ _INSERT_STATE = Insert(
     " key_mark = excluded.key_mark, expires_at_us = excluded.expires_at_us,"
     " state = excluded.state",
 )
-_DELETE_OLDEST = """
-    DELETE FROM traces WHERE id IN (
-        SELECT id FROM traces WHERE started_at_us < ? ORDER BY started_at_us LIMIT ?
-    )
-"""
 
 
 class SqliteStore(SqlStore):
@@ -116,19 +107,6 @@ class SqliteStore(SqlStore):
                 writer.execute("BEGIN IMMEDIATE")
                 for rows in batch:
                     _save(writer, [rows])
-
-    def delete_traces(self, *, older_than: float, limit: int) -> int:
-        """Oldest first, in transactions of 100, with their events and payloads."""
-        deleted = 0
-        older_than_us = microseconds(older_than, "older_than")
-        while deleted < limit:
-            wanted = min(_TRACES_DELETED_AT_ONCE, limit - deleted)
-            with self._transaction("delete traces") as writer:
-                count = writer.execute(_DELETE_OLDEST, (older_than_us, wanted)).rowcount
-            deleted += count
-            if count < wanted:
-                break
-        return deleted
 
     def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
         deleted = self.delete_traces(older_than=older_than, limit=limit)

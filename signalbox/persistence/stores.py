@@ -119,6 +119,27 @@ class TraceRecord(msgspec.Struct, frozen=True):
     payloads: tuple[TracePayload, ...] = ()
 
 
+class TraceFilter(msgspec.Struct, frozen=True):
+    """Which traces are meant: those to which all of this applies. None: it does not matter."""
+
+    user: str | None = None
+    """The end user that the request named."""
+    tag: str | None = None
+    before: float | None = None
+    """Started before, in Unix seconds."""
+
+    def __bool__(self) -> bool:
+        return (self.user, self.tag, self.before) != (None, None, None)
+
+
+class MatchingTraces(msgspec.Struct, frozen=True):
+    """What a look at some traces found."""
+
+    ids: tuple[str, ...]
+    last: str | None
+    """The last one that was looked at; None: there are no more."""
+
+
 class Swept(msgspec.Struct, frozen=True):
     """What a step of retention did."""
 
@@ -202,6 +223,14 @@ class TraceStore(Protocol):
 
     def delete_traces(self, *, older_than: float, limit: int) -> int:
         """Deletes at most `limit` traces that started before `older_than`; how many it was."""
+        ...
+
+    def match_traces(self, wanted: TraceFilter, *, after: str | None, limit: int) -> MatchingTraces:
+        """Looks at `limit` traces, the oldest first, from the one behind `after` on."""
+        ...
+
+    def delete_these_traces(self, ids: Sequence[str]) -> int:
+        """With their events and payloads, a hundred in a transaction; how many were there."""
         ...
 
     def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
