@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,35 +17,20 @@ from signalbox.machines.budget import (
     window_of,
 )
 from signalbox.types import NanoUSD
+from tests.window_oracle import begin_of
 
-times = st.datetimes(datetime(1970, 1, 8), datetime(2200, 1, 1)).map(  # noqa: DTZ001 - of UTC below
-    lambda naive: naive.replace(tzinfo=UTC)
-)
-
-
-def begin_of(period: Period, at: datetime) -> datetime:
-    """By the calendar, where `window_of` computes."""
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    match period:
-        case Period.HOUR:
-            return at.replace(minute=0, second=0, microsecond=0)
-        case Period.WEEK:
-            return day - timedelta(days=at.weekday())
-        case Period.MONTH:
-            return day.replace(day=1)
-        case _:
-            return day
+times = st.floats(0, 7e9) | st.integers(0, 7_000_000).map(lambda n: n * 1000.0)
 
 
 @given(st.sampled_from([each for each in Period if each is not Period.TOTAL]), times)
-def test_a_window_is_the_calendars(period: Period, at: datetime) -> None:
-    window = window_of(period, at.timestamp())
-    assert window.start == begin_of(period, at).timestamp()
+def test_a_window_is_the_calendars(period: Period, at: float) -> None:
+    window = window_of(period, at)
+    assert window.contains(at)
+    assert window.start == begin_of(period, at)
     assert window.end is not None
-    following = datetime.fromtimestamp(window.end, UTC)
-    assert begin_of(period, following) == following
+    assert begin_of(period, window.end) == window.end
+    assert begin_of(period, window.end - 0.001) == window.start
     assert window_of(period, window.end).start == window.end
-    assert begin_of(period, following - timedelta(microseconds=1)).timestamp() == window.start
 
 
 def test_a_total_never_begins_again() -> None:
@@ -68,7 +51,7 @@ def test_a_limit_beyond_what_is_counted_is_the_most_that_is() -> None:
     counter = Counter()
     counter.enter(window_of(Period.TOTAL, 0.0))
     counter.begin("token", "loader", 0.0)
-    counter.end("token", NanoUSD(2**70))
+    counter.end("token", NanoUSD(2**70), 0.0)
     assert counter.spent == MOST
     assert counter.left(NanoUSD(2**80)) == 0
 
@@ -81,7 +64,7 @@ def counter_at(spent: int) -> Counter:
     counter = Counter()
     counter.enter(window_of(Period.DAY, 0.0))
     counter.begin("token", "loader", 0.0)
-    counter.end("token", NanoUSD(spent))
+    counter.end("token", NanoUSD(spent), 0.0)
     return counter
 
 
@@ -112,5 +95,5 @@ def test_thresholds_are_told_of_again_in_another_window_and_under_another_limit(
     assert counter.crossed(budget(100), fresh=False) == []
     counter.enter(window_of(Period.DAY, 100_000.0))
     counter.begin("other", "loader", 0.0)
-    counter.end("other", NanoUSD(90))
+    counter.end("other", NanoUSD(90), 0.0)
     assert len(counter.crossed(budget(110), fresh=True)) == 1

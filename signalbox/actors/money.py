@@ -35,10 +35,10 @@ from signalbox.persistence.money_stores import (
     HoldGranted,
     HoldRefused,
     HoldRequest,
+    HoldSettlement,
     MoneyStore,
     OpenHold,
     Settled,
-    Settlement,
     SpentQuery,
     Standing,
 )
@@ -182,7 +182,7 @@ class Money:
         hold.over = True
         self._open.pop(hold.id, None)
         if not hold.local:
-            settlement = Settlement(hold.id, _bounded(amount or NanoUSD(0)), at, hold.budgets)
+            settlement = HoldSettlement(hold.id, _bounded(amount or NanoUSD(0)), at, hold.budgets)
             self._stores.tell(
                 SETTLE_HOLD,
                 settlement,

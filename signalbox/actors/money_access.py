@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from signalbox.actors.store_access import Operation, Turn, Undo
 from signalbox.machines.budget import Budget
 from signalbox.persistence.money_stores import (
@@ -10,6 +12,7 @@ from signalbox.persistence.money_stores import (
     HoldAnswer,
     HoldGranted,
     HoldRequest,
+    HoldSettlement,
     LoadAnswer,
     Loaded,
     LoadEnded,
@@ -18,7 +21,6 @@ from signalbox.persistence.money_stores import (
     OpenHold,
     Rebuilding,
     Settled,
-    Settlement,
     StandingAnswer,
 )
 from signalbox.types import NanoUSD
@@ -27,13 +29,18 @@ from signalbox.types import NanoUSD
 def _give_back(request: HoldRequest, answer: HoldAnswer) -> Undo[MoneyStore] | None:
     if not isinstance(answer, HoldGranted):
         return None
-    return Undo(SETTLE_HOLD, Settlement(request.id, NanoUSD(0), 0.0, request.budgets))
+    return Undo(SETTLE_HOLD, HoldSettlement(request.id, NanoUSD(0), 0.0, request.budgets))
+
+
+def _leave(store: MoneyStore, asked: Sequence[None], now: float) -> Sequence[None]:
+    store.leave(now)
+    return asked
 
 
 OPEN_HOLD: Operation[MoneyStore, OpenHold, HoldGranted] = Operation(
     "open a hold", Turn.BEGIN, lambda store, items, now: store.open(items, now)
 )
-SETTLE_HOLD: Operation[MoneyStore, Settlement, Settled] = Operation(
+SETTLE_HOLD: Operation[MoneyStore, HoldSettlement, Settled] = Operation(
     "settle a hold", Turn.GIVE_BACK, lambda store, items, now: store.settle(items, now)
 )
 FORGET: Operation[MoneyStore, str, None] = Operation(
@@ -50,6 +57,7 @@ REJOIN: Operation[MoneyStore, tuple[OpenHold, ...], bool] = Operation(
 HOLD: Operation[MoneyStore, HoldRequest, HoldAnswer] = Operation(
     "hold money", Turn.TAKE, lambda store, items, now: store.hold(items, now), undo=_give_back
 )
+LEAVE: Operation[MoneyStore, None, None] = Operation("leave", Turn.LOOK, _leave)
 EXTEND: Operation[MoneyStore, Extension, ExtendAnswer] = Operation(
     "extend a hold", Turn.TAKE, lambda store, items, now: store.extend(items, now)
 )

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import trio
 
 from signalbox.actors.mailbox import Mailbox, MailboxClosed
-from signalbox.actors.money_access import BEGIN_LOAD, END_LOAD, EXPIRE_HOLDS, FORGET, REJOIN
+from signalbox.actors.money_access import BEGIN_LOAD, END_LOAD, EXPIRE_HOLDS, FORGET, LEAVE, REJOIN
 from signalbox.actors.store_access import AnswerT, ItemT, Operation, StoreAccess
 from signalbox.actors.supervisor import ChildSpec, Supervisor
 from signalbox.errors import MailboxFull, StoreUnavailable
@@ -185,7 +185,9 @@ class BudgetCounters:
             with trio.move_on_after(await self._work()):
                 if await mailbox.receive_batch(1):
                     continue
-                return
+                break
+        with suppress(StoreUnavailable):
+            await self.stores.ask(LEAVE, [None], self.wall_clock())
 
     async def _work(self) -> float:
         """Does what is to be done; seconds after which to look again."""

@@ -15,6 +15,8 @@ hold is settled. From that follow the rules by which a counter is loaded and dou
 * A charge that comes with a hold which was open then, or was granted since, is certain to be
   missing in the sum. Of any other nobody can say that (its hold had lapsed, or Redis has lost it):
   the counter is doubted, and loaded again before anything is granted.
+* Soft budgets open holds also while they are loaded, since nobody waits for them. Whether the
+  charge of such a hold may be in the sum, its time says.
 * A hold that lapses was its holder's, who is gone or very slow, and may have been charged: doubt.
 * Another window, also one that comes again when a clock is put back, is always loaded.
 
@@ -44,6 +46,10 @@ are exact up to 2⁵³; nine million dollars are just below."""
 LOAD_PATIENCE = 5.0
 """Seconds after which a load that has not ended is taken for dead: longer than a database may take
 for a sum."""
+
+CERTAIN_AFTER = 1.0
+"""Seconds after the end of a load from which on a charge is certain to be missing in its sum, by
+clocks that may differ so much."""
 
 ALERT_AT = (0.8, 1.0)
 
@@ -149,20 +155,28 @@ class Told(msgspec.Struct, frozen=True):
     over: bool = False
 
 
-class Load(msgspec.Struct):
+class Load(msgspec.Struct, frozen=True):
     """A sum over the ledger that is being made."""
 
     token: str
     loader: str
     began_at: float
-    newer: set[str] = msgspec.field(default_factory=set)
-    """Holds that were opened meanwhile. (Only a soft budget opens holds while it is loaded.)"""
 
 
 class Counter:
     """One budget's money in its current window. Nothing here judges a limit but `left`."""
 
-    __slots__ = ("held", "holds", "load", "loaded", "spent", "told", "window")
+    __slots__ = (
+        "held",
+        "holds",
+        "load",
+        "loaded",
+        "newer",
+        "spent",
+        "summed_at",
+        "told",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window: Window | None = None
@@ -173,6 +187,10 @@ class Counter:
         self.holds: dict[str, NanoUSD] = {}
         """By the request's id."""
         self.load: Load | None = None
+        self.newer: set[str] = set()
+        """Holds that were opened while it was loaded last."""
+        self.summed_at = -math.inf
+        """When that load ended."""
         self.told = Told()
 
     def enter(self, window: Window) -> None:
@@ -197,7 +215,7 @@ class Counter:
         self.holds[id] = amount
         self.held = NanoUSD(self.held + amount)
         if self.load is not None:
-            self.load.newer.add(id)
+            self.newer.add(id)
 
     def extend(self, id: str, amount: NanoUSD) -> None:
         self.holds[id] = NanoUSD(self.holds[id] + amount)
@@ -205,14 +223,19 @@ class Counter:
 
     def settle(self, id: str, amount: NanoUSD, at: float) -> None:
         """A request is charged `amount` at the Unix time `at`; its hold, if it has one, is over."""
-        is_open = id in self.holds
+        certain = id in self.holds and not self._may_have_summed(id, at)
         self._close(id)
         if not amount or self.window is None or not self.window.contains(at):
             return
-        if not is_open or (self.load is not None and id in self.load.newer):
+        if not certain:
             self.doubt()
         else:
             self.spent = NanoUSD(min(MOST, self.spent + amount))
+
+    def _may_have_summed(self, id: str, at: float) -> bool:
+        if id not in self.newer:
+            return False
+        return self.load is not None or at < self.summed_at + CERTAIN_AFTER
 
     def lapse(self, id: str) -> None:
         """The time of a hold is over, and nobody has said what became of it."""
@@ -220,11 +243,13 @@ class Counter:
         self.doubt()
 
     def _close(self, id: str) -> None:
+        self.newer.discard(id)
         self.held = NanoUSD(self.held - self.holds.pop(id, NanoUSD(0)))
 
     def begin(self, token: str, loader: str, now: float) -> tuple[str, ...]:
         """A load begins. The requests whose charges it must leave out."""
         self.spent = NanoUSD(0)
+        self.newer.clear()
         self.load = Load(token, loader, now)
         return tuple(self.holds)
 
@@ -235,11 +260,11 @@ class Counter:
             return False
         return abs(now - load.began_at) < LOAD_PATIENCE
 
-    def end(self, token: str, spent: NanoUSD) -> bool:
+    def end(self, token: str, spent: NanoUSD, now: float) -> bool:
         """What the ledger says; False: that is not what was asked for any more."""
         if self.load is None or self.load.token != token:
             return False
-        self.loaded, self.load = True, None
+        self.loaded, self.load, self.summed_at = True, None, now
         self.spent = NanoUSD(min(MOST, self.spent + spent))
         return True
 

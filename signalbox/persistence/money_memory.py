@@ -19,6 +19,7 @@ from signalbox.persistence.money_stores import (
     HoldGranted,
     HoldRefused,
     HoldRequest,
+    HoldSettlement,
     LoadAnswer,
     LoadBegun,
     LoadBusy,
@@ -28,7 +29,6 @@ from signalbox.persistence.money_stores import (
     NotLoaded,
     OpenHold,
     Settled,
-    Settlement,
     SpentQuery,
     Standing,
     StandingAnswer,
@@ -77,7 +77,7 @@ class MemoryMoneyStore:
         self._lapse(now)
         return [self._open_if_new(hold, now) for hold in holds]
 
-    def settle(self, settlements: Sequence[Settlement], now: float) -> list[Settled]:
+    def settle(self, settlements: Sequence[HoldSettlement], now: float) -> list[Settled]:
         self._lapse(now)
         return [self._settle(settlement, now) for settlement in settlements]
 
@@ -115,6 +115,9 @@ class MemoryMoneyStore:
     def rejoin(self, holds: Sequence[OpenHold], now: float) -> bool:
         """This memory ends with the process that tells it: there is never anything new."""
         return True
+
+    def leave(self, now: float) -> None:
+        """There is nobody else."""
 
     def _counter(self, budget: Budget, now: float) -> Counter:
         counter = self._counters.get(budget.id)
@@ -176,7 +179,7 @@ class MemoryMoneyStore:
             self._counter(budget, now).extend(extension.id, amount)
         return Extended(amount, self._crossed(held.budgets, now, fresh=False))
 
-    def _settle(self, settlement: Settlement, now: float) -> Settled:
+    def _settle(self, settlement: HoldSettlement, now: float) -> Settled:
         id, amount = settlement.id, settlement.amount
         held = self._open.pop(id, None)
         if id in self._settled or (held is None and not amount):
@@ -207,7 +210,7 @@ class MemoryMoneyStore:
         return LoadBegun(token, SpentQuery(budget, window.start, window.end, without))
 
     def _end_load(self, load: Loaded, now: float) -> LoadEnded:
-        done = self._counter(load.budget, now).end(load.token, load.spent)
+        done = self._counter(load.budget, now).end(load.token, load.spent, now)
         return LoadEnded(done, self._crossed([load.budget], now, fresh=True))
 
     def _standing(self, budget: Budget, now: float) -> StandingAnswer:

@@ -99,7 +99,7 @@ class OpenHold(msgspec.Struct, frozen=True):
     budgets: tuple[Budget, ...]
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class HoldSettlement(msgspec.Struct, frozen=True):
     """A hold is over. `amount` was charged at the Unix time `at`; 0: nothing was."""
 
     id: str
@@ -200,7 +200,7 @@ class MoneyStore(Protocol):
         """Counts new holds under soft budgets alone, which nobody is refused."""
         ...
 
-    def settle(self, settlements: Sequence[Settlement], now: float) -> list[Settled]:
+    def settle(self, settlements: Sequence[HoldSettlement], now: float) -> list[Settled]:
         """Ends holds. A charge counts once, in the window of its time; a charge without a hold
         makes its budgets' counters not loaded, since nobody knows whether they have it."""
         ...
@@ -224,4 +224,8 @@ class MoneyStore(Protocol):
 
         The counters under them are not loaded then: what was summed may lack their charges.
         """
+        ...
+
+    def leave(self, now: float) -> None:
+        """This instance ends: nobody waits for it any more."""
         ...
