@@ -36,6 +36,7 @@ from signalbox.actors.services import RunnerServices, Surveyor
 from signalbox.actors.shared_access import Debt
 from signalbox.actors.shared_state import SharedState
 from signalbox.actors.store_access import COUNT_KEYS, COUNT_SCOPES, InProcess, StoreAccess
+from signalbox.actors.stored_keys import StoredKeys
 from signalbox.actors.supervisor import ChildSpec, Supervisor, SupervisorGaveUp
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
@@ -67,7 +68,7 @@ from signalbox.persistence.health_stores import HealthStore
 from signalbox.persistence.lease_stores import LeaseStore, LimitStore
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
-from signalbox.persistence.overlay import Unseal
+from signalbox.persistence.sealed_records import secret_of
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
 from signalbox.persistence.threads import (
@@ -77,6 +78,7 @@ from signalbox.persistence.threads import (
     waiting_threads,
     writer_threads,
 )
+from signalbox.persistence.vault import Vault
 from signalbox.types import Secret
 
 logger = logging.getLogger(__name__)
@@ -118,7 +120,7 @@ async def run_gateway(
     admin_token: Secret,
     *,
     load: Load,
-    unseal: Unseal,
+    vault: Vault,
     stop: Callable[[], Awaitable[None]],
     leave: Callable[[SupervisorGaveUp | None], NoReturn],
     task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
@@ -128,14 +130,14 @@ async def run_gateway(
     The caller opens and closes the store. Raises `StoreUnavailable`, `CannotListen`,
     `SupervisorGaveUp`, `ConfigError`, in a group where more than one thing went wrong.
 
-    `load` reads the configuration anew, `unseal` opens the provider keys of the database.
+    `load` reads the configuration anew, `vault` opens the secrets of the database.
 
     `leave` ends the process, with what took it down where something did. It is called after the
     same orderly stop, in place of a return, where something still holds the server up after the
     drain: the last resort.
     """
     settings = configuration.settings
-    gateway = build(configuration, store, data_dir, admin_token, load, unseal)
+    gateway = build(configuration, store, data_dir, admin_token, load, vault)
     await gateway.changes.refresh()
     if gateway.shared is not None:
         await _connect(gateway.shared, settings)
@@ -228,7 +230,7 @@ def build(
     data_dir: Path,
     admin_token: Secret,
     load: Load,
-    unseal: Unseal,
+    vault: Vault,
 ) -> Gateway:
     """Makes every part. Actors are started in this order and stopped in reverse, so that whoever
     is asked is still there when the one that asks is stopped."""
@@ -245,11 +247,13 @@ def build(
     )
     key_ring = KeyRing(store, readers, declared_keys(settings), now)
     directory = Directory(store, readers, settings)
-    live = LiveConfiguration(configuration, load, store, readers, unseal)
+    live = LiveConfiguration(configuration, load, store, readers, partial(secret_of, vault))
     changes = Changes(supervisor, store, readers, waiting_threads())
     changes.add("gateway keys", key_ring.load)
     changes.add("presets, budgets and users", directory.load)
     changes.add("the configuration", live.follow)
+    stored_keys = StoredKeys(store, readers, partial(secret_of, vault))
+    changes.add("callers' stored keys", stored_keys.load)
     stores = _stores(supervisor, settings)
     keys = provider_keys(settings)
     provider_state = ProviderState(
@@ -281,6 +285,7 @@ def build(
         new_id=Uuid7Generator(now, RandomBits(os.urandom)),
         alert=alerts.error,
         max_payload_bytes=settings.traces.max_payload_bytes,
+        stored_keys=stored_keys.of,
         credentials=credentials,
         clock=clock,
     )

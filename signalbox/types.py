@@ -393,7 +393,10 @@ class Request(msgspec.Struct, frozen=True):
     conversation: str | None = None
     """A digest that requests of one conversation (and one gateway key) share."""
     byok: Mapping[str, Secret] = msgspec.field(default_factory=dict)
-    """The caller's own keys by provider: for each of these no other key is used."""
+    """The caller's own keys by provider: for each of these no other key is used, unless the
+    gateway key says that the gateway's may stand in."""
+    locked_byok: frozenset[str] = frozenset()
+    """Providers for which the caller has stored a key that cannot be opened now."""
     reasoning_origins: Mapping[str, Origin | None] = msgspec.field(default_factory=dict)
     """Whose encrypted reasoning in the body is, by its value: it goes nowhere else. None: nobody's
     who is known, so it goes nowhere. What is not named goes out as it came."""

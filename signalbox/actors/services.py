@@ -17,11 +17,12 @@ from signalbox.actors.ledger import Ledger
 from signalbox.actors.ports import Credentials, Upstream
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import RateLimiter
+from signalbox.actors.stored_keys import CallersKeys, nothing_stored
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
 from signalbox.adapters.modalities import beyond, content_field
 from signalbox.adapters.registry import ProviderAdapters
-from signalbox.machines.facts import Candidate, Headroom, Warmth
+from signalbox.machines.facts import Candidate, Headroom, Unavailable, Warmth
 from signalbox.types import Request, Route
 
 
@@ -58,7 +59,7 @@ class Surveyor(msgspec.Struct, frozen=True):
             Candidate(
                 route=route,
                 health=past,
-                headroom=Headroom(available=True) if route.provider in request.byok else room,
+                headroom=_headroom(request, route, room),
                 unsupported=self._unsupported(request, route),
                 warm=self._warmth(request, route),
                 prefill=self._takes_prefill(request, route),
@@ -96,6 +97,15 @@ class Surveyor(msgspec.Struct, frozen=True):
         return self.affinity.warmth(request.conversation, route.id, request.prompt_tokens)
 
 
+def _headroom(request: Request, route: Route, room: Headroom) -> Headroom:
+    """The pool's, but for providers for which the caller has a key."""
+    if route.provider in request.byok:
+        return Headroom(available=True)
+    if route.provider in request.locked_byok:
+        return Headroom(available=False, reason=Unavailable.LOCKED)
+    return room
+
+
 class RunnerServices(Surveyor, frozen=True):
     """One set serves a whole gateway; `app.py` makes it."""
 
@@ -111,6 +121,8 @@ class RunnerServices(Surveyor, frozen=True):
     new_id: Callable[[], str]
     alert: Callable[[str], None]
     max_payload_bytes: int
+    stored_keys: Callable[[str], CallersKeys] = nothing_stored
+    """Callers' own, by the gateway key's id."""
     credentials: Credentials = STATIC
     clock: Callable[[], float] = trio.current_time
     """Monotonic, in seconds: trio's."""

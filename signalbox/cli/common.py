@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -18,13 +19,15 @@ from signalbox.adapters.models import ModelTable
 from signalbox.cli.prices import price_data
 from signalbox.config import ConfigError, Settings, load_settings, read_environ
 from signalbox.config_postgres import PostgresUrl
-from signalbox.errors import SignalboxError, StoreUnavailable
+from signalbox.errors import StoreUnavailable
 from signalbox.http.preset_checks import check_presets
 from signalbox.ids import Uuid7Generator
+from signalbox.persistence.master_keys import FILE, VARIABLE, MasterKeys
 from signalbox.persistence.open import open_store, parse_database_url
 from signalbox.persistence.overlay import read_overlay
-from signalbox.persistence.records import ProviderKeyRecord
+from signalbox.persistence.sealed_records import secret_of
 from signalbox.persistence.stores import Store
+from signalbox.persistence.vault import Vault
 from signalbox.types import Secret
 
 FAILED = 1
@@ -79,7 +82,7 @@ def effective_settings(config: Path | None, data_dir: Path) -> Settings:
     if is_missing(named_database(settings, data_dir)):
         return settings
     with opened_store(settings, data_dir) as store:
-        overlay = read_overlay(store, unseal)
+        overlay = read_overlay(store, partial(secret_of, the_vault(data_dir)))
     try:
         return load_settings(config, os.environ, Path.cwd(), overlay)
     except ConfigError as error:
@@ -142,9 +145,10 @@ def is_missing(database: Path | PostgresUrl) -> bool:
     return isinstance(database, Path) and not database.exists()
 
 
-def unseal(record: ProviderKeyRecord) -> Secret:
-    """Opens a provider key of the database. Raises `SignalboxError`."""
-    raise SignalboxError("this version has no master key")
+def the_vault(data_dir: Path) -> Vault:
+    """Under the master keys of the environment, of `.env`, or of the data directory."""
+    text = environment().get(VARIABLE, "").strip()
+    return Vault(MasterKeys(Secret(text) if text else None, data_dir / FILE))
 
 
 def make_private(folder: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from signalbox.cli.common import (
-    environment,
     existing_store,
     fail,
     is_missing,
@@ -16,16 +15,15 @@ from signalbox.cli.common import (
     named_database,
     new_id,
     read_settings,
+    the_vault,
     unix_now,
 )
 from signalbox.cli.table import table
 from signalbox.persistence.auditing import COMMAND_LINE, audit_of
-from signalbox.persistence.master_keys import FILE, VARIABLE, MasterKeys, VaultError
+from signalbox.persistence.master_keys import VARIABLE, VaultError
 from signalbox.persistence.records import AuditRecord
 from signalbox.persistence.sealed_records import rotate as rotated
 from signalbox.persistence.sealed_records import sealed_under
-from signalbox.persistence.vault import Vault
-from signalbox.types import Secret
 
 
 @click.group()
@@ -38,7 +36,7 @@ def master_key() -> None:
 def show(config: Path | None, data_dir: Path) -> None:
     """Shows the ids of the master keys and how many secrets are sealed under each."""
     settings = read_settings(config)
-    keys = master_keys(data_dir)
+    keys = the_vault(data_dir).keys
     try:
         ids = [key.id for key in keys.read()]
     except VaultError as error:
@@ -59,10 +57,11 @@ def show(config: Path | None, data_dir: Path) -> None:
 @located
 def rotate(config: Path | None, data_dir: Path) -> None:
     """Seals every stored secret under a new master key and drops the old one."""
-    keys = master_keys(data_dir)
+    vault = the_vault(data_dir)
+    keys = vault.keys
     with existing_store(read_settings(config), data_dir) as store:
         try:
-            rotation = rotated(Vault(keys), store, _audit)
+            rotation = rotated(vault, store, _audit)
         except VaultError as error:
             fail(str(error))
     click.echo(f"Sealed under the master key {rotation.key}: {rotation.sealed}")
@@ -75,12 +74,6 @@ def rotate(config: Path | None, data_dir: Path) -> None:
             f"{VARIABLE} holds that key alone. To take another one, put it before that one"
             " (`new,old`), start the gateways again with both, and run this command again."
         )
-
-
-def master_keys(data_dir: Path) -> MasterKeys:
-    """Those of the environment, of `.env`, or of the data directory."""
-    text = environment().get(VARIABLE, "").strip()
-    return MasterKeys(Secret(text) if text else None, data_dir / FILE)
 
 
 def _audit(key_id: str) -> AuditRecord:

@@ -36,8 +36,8 @@ from signalbox.cli.common import (
     new_id,
     opened_store,
     read_settings,
+    the_vault,
     unix_now,
-    unseal,
 )
 from signalbox.config import ConfigError, Overlay, Settings, add_demo, load_settings
 from signalbox.config_overlay import PLACE
@@ -55,7 +55,9 @@ from signalbox.persistence.gateway_keys import (
 from signalbox.persistence.overlay import read_overlay
 from signalbox.persistence.record_store import Insert
 from signalbox.persistence.records import GatewayKeyRecord
+from signalbox.persistence.sealed_records import secret_of
 from signalbox.persistence.stores import Store
+from signalbox.persistence.vault import Vault
 from signalbox.types import Secret
 
 logger = logging.getLogger(__name__)
@@ -112,11 +114,12 @@ def serve(
         fail(nothing_to_call(settings), MISUSED)
     with opened_store(settings, data_dir) as store:
         loader = Loader(config, host, port)
-        configuration = _first(loader, store)
+        vault = the_vault(data_dir)
+        configuration = _first(loader, store, vault)
         for warning in configuration.settings.warnings:
             click.echo(f"warning: {warning}", err=True)
         with _demo(configuration.settings, demo) as loader.simulator:
-            mistake = _mistake_of(lambda: _serve(loader, store, data_dir))
+            mistake = _mistake_of(lambda: _serve(loader, store, data_dir, vault))
     if mistake is not None:
         fail(*mistake)
 
@@ -139,10 +142,10 @@ class Loader:
         return Configuration(settings, load_models(settings), overlay)
 
 
-def _first(loader: Loader, store: Store) -> Configuration:
+def _first(loader: Loader, store: Store, vault: Vault) -> Configuration:
     """The configuration of the start; a mistake in it ends the command."""
     try:
-        return loader(read_overlay(store, unseal))
+        return loader(read_overlay(store, partial(secret_of, vault)))
     except ConfigError as error:
         hint = ""
         if f"{PLACE}: " in str(error):
@@ -188,8 +191,8 @@ def _words(group: BaseExceptionGroup[BaseException]) -> str:
     return "; ".join(words)
 
 
-def _serve(loader: Loader, store: Store, data_dir: Path) -> None:
-    configuration = loader(read_overlay(store, unseal))
+def _serve(loader: Loader, store: Store, data_dir: Path, vault: Vault) -> None:
+    configuration = loader(read_overlay(store, partial(secret_of, vault)))
     token, token_file = _admin_token(data_dir)
     key, key_file = _first_key(configuration.settings, store, data_dir)
 
@@ -222,7 +225,7 @@ def _serve(loader: Loader, store: Store, data_dir: Path) -> None:
                     data_dir,
                     token,
                     load=loader,
-                    unseal=unseal,
+                    vault=vault,
                     stop=stopping.wait,
                     leave=partial(_leave, store),
                     task_status=task_status,

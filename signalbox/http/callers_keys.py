@@ -1,6 +1,7 @@
-"""`extra.byok`: keys for providers that a caller brings along, for one request.
+"""`extra.byok`: keys for providers that a caller brings along, for one request; and those that are
+stored for its gateway key.
 
-They are the caller's secrets: no error repeats them, no record holds them, and each goes to the one
+They are the caller's secrets: no error repeats them, no trace holds them, and each goes to the one
 provider that it was given for.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from signalbox.actors.stored_keys import CallersKeys
 from signalbox.config import ProviderSettings
 from signalbox.config_providers import KNOWN_PROVIDERS, provider_name_of
 from signalbox.http.extension_fields import BadExtension, kind_of
@@ -71,6 +73,19 @@ def keys_by_provider(
                 _path(name), f"no provider of this gateway; expected {' or '.join(served)}"
             )
     return keys
+
+
+def with_stored_keys(
+    brought: Mapping[str, Secret], stored: CallersKeys, *, stands_in: bool
+) -> tuple[Mapping[str, Secret], frozenset[str]]:
+    """The caller's keys by provider, and providers whose stored key cannot be opened.
+
+    What came with the request goes before what is stored. `stands_in`: the gateway's keys are used
+    in the place of one that cannot be opened.
+    """
+    opened = {name: key for name, key in stored.items() if key is not None}
+    locked = stored.keys() - opened.keys() - brought.keys()
+    return {**opened, **brought}, frozenset() if stands_in else frozenset(locked)
 
 
 def _own_provider(model: ModelPlan, providers: Mapping[str, ProviderSettings]) -> str:

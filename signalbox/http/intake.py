@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from signalbox.actors.key_ring import GatewayKey
+from signalbox.actors.stored_keys import CallersKeys
 from signalbox.adapters.door import NO_TARGET, BadRequest, Door, Outline, Target
 from signalbox.adapters.models import ModelChain, ModelTable, UnknownModel
 from signalbox.adapters.openai_body import outline_of
@@ -21,7 +22,11 @@ from signalbox.adapters.preset_bodies import filled
 from signalbox.adapters.registry import EMBEDDINGS
 from signalbox.config import STRATEGY_SUFFIXES, Settings
 from signalbox.http.asgi import RequestError, header_text
-from signalbox.http.callers_keys import keys_by_provider, without_callers_keys
+from signalbox.http.callers_keys import (
+    keys_by_provider,
+    with_stored_keys,
+    without_callers_keys,
+)
 from signalbox.http.conversation import conversation_digest
 from signalbox.http.extension_fields import BadExtension
 from signalbox.http.extensions import HEADER, NO_EXTENSIONS, parse_extra
@@ -41,6 +46,7 @@ from signalbox.types import (
     Timeouts,
 )
 
+NOTHING_STORED: CallersKeys = {}
 BYTES_PER_TOKEN = 4
 """The likely prompt size is the body's bytes over this: English text, with JSON around it."""
 USUAL_ANSWER_TOKENS = 512
@@ -77,8 +83,10 @@ def take_in(
     presets: Presets,
     target: Target = NO_TARGET,
     flavour: Flavour = Flavour.PLAIN,
+    stored_keys: CallersKeys = NOTHING_STORED,
 ) -> Intake:
-    """`headers` by lower-case name; `received_at` is Unix time in seconds."""
+    """`headers` by lower-case name; `received_at` is Unix time in seconds; `stored_keys` are the
+    gateway key's."""
     try:
         expansion = expanded(door, data, headers.get(HEADER), key, target, presets)
         put = data if expansion is None else expansion.data
@@ -100,11 +108,12 @@ def take_in(
         chain = _chain(models, key, outline.model, routing_fields, extra)
         if embeds:
             chain = ModelChain(chain.models[:1])
-        byok = keys_by_provider(extra.byok, chain.models[0], settings.providers)
+        brought = keys_by_provider(extra.byok, chain.models[0], settings.providers)
     except BadRequest as error:
         raise RequestError(refusal("invalid_value", str(error), error.param)) from None
     except BadExtension as error:
         raise RequestError(error.error) from None
+    byok, locked = with_stored_keys(brought, stored_keys, stands_in=key.byok_fallback)
     requested = chain.models[0]
     if door.takes_routing_fields:
         _refuse_foreign_features(outline.model, body, chain.models)
@@ -134,6 +143,7 @@ def take_in(
         else min(outline.max_tokens or USUAL_ANSWER_TOKENS, USUAL_ANSWER_TOKENS),
         conversation=conversation if settings.routing.affinity else None,
         byok=byok,
+        locked_byok=locked,
         choices=outline.choices,
         begun=outline.begun,
         stored=outline.stored,

@@ -21,6 +21,7 @@ from signalbox.actors.directory import Directory
 from signalbox.actors.key_ring import GatewayKey, KeyRing
 from signalbox.actors.runner import RequestRunner
 from signalbox.actors.services import RunnerServices
+from signalbox.actors.stored_keys import CallersKeys
 from signalbox.adapters.doors import door_of, error_door
 from signalbox.adapters.models import ModelTable
 from signalbox.config import Settings
@@ -136,9 +137,8 @@ class ModelDoors:
             case paths.Endpoint.COUNT:
                 await self._count(exchange, key)
             case paths.Endpoint.STORED:
-                await self._stored.serve(
-                    _ask_of(exchange), key, exchange.receive, exchange.send, exchange.common
-                )
+                ask = _ask_of(exchange, self._services.stored_keys(key.id))
+                await self._stored.serve(ask, key, exchange.receive, exchange.send, exchange.common)
             case paths.Endpoint.EXPLAIN:
                 await self._explain(exchange, key)
             case paths.Endpoint.MODELS | paths.Endpoint.MODEL | paths.Endpoint.MODEL_ENDPOINTS:
@@ -192,6 +192,7 @@ class ModelDoors:
             presets=self._directory,
             target=place.target,
             flavour=place.flavour,
+            stored_keys=self._services.stored_keys(key.id),
         )
         if (preset := intake.request.labels.get(PRESET)) is not None:
             exchange.common += ((PRESET_HEADER, preset),)
@@ -281,10 +282,16 @@ def _methods(place: paths.Place) -> tuple[str, ...]:
     return paths.METHODS[place.endpoint]
 
 
-def _ask_of(exchange: Exchange) -> Ask:
+def _ask_of(exchange: Exchange, stored_keys: CallersKeys) -> Ask:
     scope, place = exchange.scope, exchange.place
     return Ask(
-        place.id, place.rest, scope["method"], _query(scope), exchange.headers, exchange.trace_id
+        place.id,
+        place.rest,
+        scope["method"],
+        _query(scope),
+        exchange.headers,
+        exchange.trace_id,
+        stored_keys,
     )
 
 

@@ -27,6 +27,7 @@ from signalbox.actors.key_ring import GatewayKey
 from signalbox.actors.masking import masked, masked_failure, secrets_of
 from signalbox.actors.ports import CredentialUnavailable, UpstreamError, UpstreamResponse
 from signalbox.actors.services import RunnerServices
+from signalbox.actors.stored_keys import CallersKeys
 from signalbox.adapters.protocol import Adapter, WireRequest
 from signalbox.config import Settings
 from signalbox.errors import ApiError, Failure, StoreUnavailable, UnsupportedParameter
@@ -65,6 +66,8 @@ class Ask(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     """By lower-case name."""
     trace_id: str
+    stored_keys: CallersKeys
+    """The caller's own, of its gateway key."""
 
 
 class StoredAnswers:
@@ -286,12 +289,13 @@ def _wire(adapter: Adapter, route: Route, base_url: str, key: ProviderKey, ask: 
 
 
 def _callers_own(ask: Ask, provider: str) -> Secret:
-    """The key that came in the header: it made the answer, and nobody kept it."""
+    """The key that came in the header, else the stored one: it made the answer."""
     try:
         byok = parse_extra(None, ask.headers.get(HEADER), {}).byok
     except BadExtension as error:
         raise RequestError(error.error) from None
-    own = byok if isinstance(byok, Secret) else byok.get(provider)
+    brought = byok if isinstance(byok, Secret) else byok.get(provider)
+    own = brought or ask.stored_keys.get(provider)
     if own is None:
         message = (
             f"The answer {ask.id!r} was made with a key from extra.byok, which this request does "

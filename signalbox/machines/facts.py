@@ -67,6 +67,7 @@ class Unavailable(StrEnum):
     REQUESTS = "requests per minute used up"
     TOKENS = "tokens per minute used up"
     TOO_LARGE = "larger than the key's limit"
+    LOCKED = "the caller's stored key cannot be opened: its master key is not here"
 
 
 class Headroom(msgspec.Struct, frozen=True):
