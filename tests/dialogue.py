@@ -32,12 +32,15 @@ def line(command: c.Command) -> str:
         case c.ExtendHold():
             return f"hold {command.total} in all"
         case c.SurveyRoutes():
-            return f"survey {' '.join(route.id for route in command.routes)}"
+            words = ["survey", *(route.id for route in command.routes)]
+            words += ["pooled", *sorted(command.stand_in)] if command.stand_in else []
+            return " ".join(words)
         case c.AcquireLease():
             words = ["lease", f"#{command.attempt}", command.route.id]
             words += ["without", *sorted(command.exclude_keys)] if command.exclude_keys else []
             words += ["best", command.prefer_key] if command.prefer_key is not None else []
             words += ["only", command.only_key] if command.only_key is not None else []
+            words += ["pooled"] if command.stands_in else []
             return " ".join(words)
         case c.AwaitKey():
             only = f" only {command.only_key}" if command.only_key is not None else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -129,6 +131,7 @@ def test_what_is_the_callers_is_charged_by_its_provider_alone(
     assert charge is not None
     assert charge.amount == 0
     assert charge.upstream_cost
+    assert charge.is_byok
     trace = running.trace(trace_id)
     granted = [e["data"] for e in trace["events"] if e["name"] == "LeaseGranted"]
     assert [each["callers_own"] for each in granted] == [True]
@@ -147,6 +150,49 @@ def test_a_strict_keys_own_failure_is_not_covered_by_the_gateways_key(
     assert ask(running, STRICT).status_code == 200
     assert used(one) == [STORED]
     assert used(two) == [POOLED["two"]]
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429])
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_it_may_the_gateways_key_stands_in_for_one_that_fails(
+    status: int, stream: bool, running: Gateway, one: Provider, two: Provider
+) -> None:
+    plays(one, two, Step(status=status))
+    answered = running.post(chat(model="m", stream=stream), authorization=f"Bearer {LENIENT}")
+    assert answered.status_code == 200
+    assert used(one) == [STORED, POOLED["one"]]
+    assert used(two) == []
+    trace_id = answered.headers["x-request-id"]
+    trace = running.trace(trace_id)
+    moves = [e["data"]["reason"] for e in trace["events"] if e["kind"] == "event"]
+    assert "the gateway's own key stands in for the caller's" in moves
+    assert replayed(running, trace_id).returncode == 0
+    with opened(running.data_dir) as store:
+        charge = store.load_charge(trace_id)
+    # The gateway's call is charged as any other.
+    assert charge is not None
+    assert charge.amount
+    assert not charge.is_byok
+
+
+def replayed(running: Gateway, trace_id: str) -> subprocess.CompletedProcess[str]:
+    place = running.log.parent
+    command = [sys.executable, "-m", "signalbox", "replay", trace_id]
+    return subprocess.run(
+        [*command, "--data-dir", str(running.data_dir)],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_fault_of_the_provider_is_no_reason_to_stand_in(
+    running: Gateway, one: Provider, two: Provider
+) -> None:
+    plays(one, two, Step(status=503), Step(status=503))
+    assert ask(running, LENIENT).headers["x-signalbox-provider"] == "two"
+    assert used(one) == [STORED, STORED]
 
 
 def test_a_stored_key_comes_and_goes_while_the_gateway_runs(

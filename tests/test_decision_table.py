@@ -15,6 +15,7 @@ from signalbox.machines.decision_table import (
     GO_ON_ELSEWHERE,
     GO_ON_WITH_KEY,
     MEANINGS,
+    STANDS_IN,
 )
 from signalbox.machines.decisions import KEY_IS_AT_FAULT
 from signalbox.machines.lifecycle import Event
@@ -81,4 +82,18 @@ def test_on_the_callers_own_key_the_machine_does_what_is_published(kind: Failure
     talk = executing(CHAIN)
     assert talk.state.current is not None
     talk.state = replace(talk.state, current=replace(talk.state.current, callers_own=True))
-    assert step(told(talk, kind)) == rows()[kind][3]
+    assert step(told(talk, kind)) == rows()[kind][3].removesuffix(STANDS_IN)
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_where_it_may_the_gateways_own_key_stands_in_as_published(kind: FailureKind) -> None:
+    talk = executing(replace(CHAIN, byok_fallback=True))
+    assert talk.state.current is not None
+    talk.state = replace(talk.state, current=replace(talk.state.current, callers_own=True))
+    row = rows()[kind][3]
+    found = told(talk, kind)
+    if row.endswith(STANDS_IN):
+        assert step(found) == "next key"
+        assert [each.stands_in for each in found if isinstance(each, c.AcquireLease)] == [True]
+    else:
+        assert step(found) == row

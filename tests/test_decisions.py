@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from signalbox.errors import ApiError, AttemptReport, FailureKind
 from signalbox.machines.decisions import (
+    CALLERS_KEY_IS_AT_FAULT,
     CLIENT_GONE,
     LONGEST_USEFUL_WAIT,
     OWN_FAULT,
@@ -80,6 +81,18 @@ def test_beside_the_caller_s_own_key_there_is_no_other(
         assert found.step in (Step.NEXT_ROUTE, Step.REFUSE)
     else:
         assert found == pooled
+
+
+@given(st.sampled_from(FailureKind), retry_afters)
+def test_a_key_that_stands_in_is_for_faults_of_the_callers_key_alone(
+    kind: FailureKind, retry_after: float | None
+) -> None:
+    found = verdict(kind, retry_after, callers_own=True, stands_in=True)
+    if kind in CALLERS_KEY_IS_AT_FAULT:
+        assert found == Verdict(Step.NEXT_KEY)
+    else:
+        assert found == verdict(kind, retry_after, callers_own=True)
+    assert verdict(kind, retry_after, stands_in=True) == verdict(kind, retry_after)
 
 
 @given(st.sampled_from(FailureKind), retry_afters)

@@ -8,13 +8,15 @@ from msgspec.structs import replace
 from signalbox.errors import FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
-from signalbox.machines.plan import RequestPlan
-from signalbox.types import RetryPolicy, Timeouts
+from signalbox.machines.plan import Pin, RequestPlan
+from signalbox.types import Midstream, RetryPolicy, Timeouts
 from tests.dialogue import (
     BACKOFF,
     ONE,
     TWO_MODELS,
     TWO_ROUTES,
+    Dialogue,
+    content,
     denied,
     executing,
     failed,
@@ -198,6 +200,77 @@ def test_a_refused_key_of_the_callers_own_is_the_callers_to_mend() -> None:
         "finish failed",
     )
     assert talk.error.param == "extra.byok"
+
+
+LENIENT = replace(TWO_ROUTES, byok_fallback=True)
+
+
+def why(talk: Dialogue) -> str:
+    """The reason of its last transition."""
+    return [each for each in talk.commands if isinstance(each, c.RecordTransition)][-1].reason
+
+
+def on_the_callers_key(plan: RequestPlan, lease: str = "lease #1 a:m") -> Dialogue:
+    talk = selecting(plan)
+    talk.tell(surveyed(talk), lease)
+    own = replace(leased(1), callers_own=True)
+    talk.tell(own, "route_selected: selecting → executing", "open #1 a:m")
+    return talk
+
+
+def test_where_it_may_the_gateways_own_key_stands_in_on_the_same_route() -> None:
+    talk = on_the_callers_key(LENIENT)
+    talk.tell(
+        failed(1, FailureKind.RATE_LIMITED),
+        "settle #1 rate_limited",
+        "attempt_failed: executing → retrying",
+        "lease #2 a:m pooled",
+    )
+    assert why(talk) == "rate_limited: the gateway's own key"
+    talk.tell(leased(2), "backoff_elapsed: retrying → executing", "open #2 a:m")
+    assert why(talk) == "the gateway's own key stands in for the caller's"
+    # From here on it is a key of the gateway as any other.
+    talk.tell(
+        failed(2, FailureKind.KEY_REJECTED),
+        "settle #2 key_rejected",
+        "attempt_failed: executing → retrying",
+        "lease #3 a:m without k1 pooled",
+    )
+    talk.tell(denied(3, None), "route_failed: retrying → selecting", "survey a:m b:m pooled a")
+
+
+def test_a_fault_of_the_provider_is_not_the_callers_keys() -> None:
+    talk = on_the_callers_key(LENIENT)
+    talk.tell(
+        failed(1, FailureKind.CONNECT_TIMEOUT),
+        "settle #1 connect_timeout",
+        "route_failed: executing → selecting",
+        "survey a:m b:m",
+    )
+
+
+def test_a_callers_key_that_fails_in_the_middle_of_a_stream_is_stood_in_for() -> None:
+    talk = on_the_callers_key(replace(LENIENT, midstream=Midstream.CONTINUE, stream=True))
+    talk.tell(content(1), "first_token_received: executing → streaming", "commit #1")
+    talk.tell(
+        failed(1, FailureKind.QUOTA_EXHAUSTED),
+        "settle #1 quota_exhausted",
+        "stream_resumed: streaming → selecting",
+        "survey a:m b:m pooled a",
+    )
+    talk.tell(surveyed(talk), "lease #2 a:m pooled")
+
+
+def test_state_that_the_callers_key_made_is_not_looked_for_with_another_key() -> None:
+    pin = Pin("previous_response_id", "a:m", "byok", required=True)
+    talk = on_the_callers_key(replace(LENIENT, pin=pin), "lease #1 a:m best byok only byok")
+    talk.tell(
+        failed(1, FailureKind.KEY_REJECTED),
+        "settle #1 key_rejected",
+        "refused: executing → failed",
+        "error 401 invalid_api_key",
+        "finish failed",
+    )
 
 
 # ── the clock of a whole answer ───────────────────────────────────────────────────────────────

@@ -65,14 +65,18 @@ class Holdings:
     async def survey(self, command: c.SurveyRoutes) -> f.Fact:
         services, at = self._services, self._clock()
         candidates = await services.candidates(
-            self._request, command.routes, at, only_key=self._plan.only_key
+            self._request,
+            command.routes,
+            at,
+            only_key=self._plan.only_key,
+            stand_in=command.stand_in,
         )
         may_hedge = self._plan.hedge and services.health.may_hedge()
         return f.RoutesSurveyed(at, candidates, services.rng.random(), may_hedge)
 
     async def lease(self, command: c.AcquireLease) -> f.Fact:
         route = command.route
-        own = self._request.byok.get(route.provider)
+        own = None if command.stands_in else self._request.byok.get(route.provider)
         if own is not None:
             return self._granted(command, callers_key(route.provider, own), None)
         answer = await self._services.key_pool.lease(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import msgspec
 import trio
@@ -43,12 +43,20 @@ class Surveyor(msgspec.Struct, frozen=True):
     affinity: Affinity
 
     async def candidates(
-        self, request: Request, routes: Sequence[Route], at: float, *, only_key: str | None = None
+        self,
+        request: Request,
+        routes: Sequence[Route],
+        at: float,
+        *,
+        only_key: str | None = None,
+        stand_in: frozenset[str] = frozenset(),
     ) -> tuple[Candidate, ...]:
         """The routes as they stand at `at` (monotonic): health, key headroom, what they lack.
 
-        `only_key`: the one that the request may use.
+        `only_key`: the one that the request may use. `stand_in`: providers for which the gateway's
+        own are used, though the caller has one.
         """
+        own = request.byok.keys() - stand_in
         health = await self.health.snapshots([route.id for route in routes], at)
         rooms = await self.key_pool.headrooms(
             [(route.provider, route.model) for route in routes],
@@ -59,11 +67,11 @@ class Surveyor(msgspec.Struct, frozen=True):
             Candidate(
                 route=route,
                 health=past,
-                headroom=_headroom(request, route, room),
+                headroom=_headroom(request, route, room, own),
                 unsupported=self._unsupported(request, route),
                 warm=self._warmth(request, route),
                 prefill=self._takes_prefill(request, route),
-                callers_own=route.provider in request.byok,
+                callers_own=route.provider in own,
             )
             for route, past, room in zip(routes, health, rooms, strict=True)
         )
@@ -97,9 +105,9 @@ class Surveyor(msgspec.Struct, frozen=True):
         return self.affinity.warmth(request.conversation, route.id, request.prompt_tokens)
 
 
-def _headroom(request: Request, route: Route, room: Headroom) -> Headroom:
-    """The pool's, but for providers for which the caller has a key."""
-    if route.provider in request.byok:
+def _headroom(request: Request, route: Route, room: Headroom, own: Set[str]) -> Headroom:
+    """The pool's, but for providers for which the caller's own key is used."""
+    if route.provider in own:
         return Headroom(available=True)
     if route.provider in request.locked_byok:
         return Headroom(available=False, reason=Unavailable.LOCKED)

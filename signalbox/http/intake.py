@@ -167,6 +167,7 @@ def take_in(
         midstream=extra.midstream if stream and outline.plain else Midstream.ERROR,
         hedge=stream and extra.hedge,
         hedge_after=extra.hedge_after if stream else None,
+        byok_fallback=key.byok_fallback and bool(byok),
         config_version=config_version,
     )
     payloads = _payload_mode(settings.traces.payloads, extra)

@@ -78,7 +78,7 @@ def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
         return
     if state.lifecycle is State.RETRYING:
         assert state.current is not None, "a backoff without a call"
-        event, route, reason = Event.BACKOFF_ELAPSED, state.current.route, ""
+        event, route, reason = Event.BACKOFF_ELAPSED, state.current.route, _whose_key(state)
         candidate = _as_surveyed(state, route)
         resume = state.current.resume
     else:
@@ -100,6 +100,13 @@ def on_lease(turn: Turn, fact: f.LeaseGranted) -> None:
         )
     )
     hedging.watch(turn, candidate)
+
+
+def _whose_key(state: RequestState) -> str:
+    """Why it is not the caller's, where that was used before."""
+    call = state.current
+    stands_in = call is not None and call.callers_own and call.route.provider in state.stand_in
+    return "the gateway's own key stands in for the caller's" if stands_in else ""
 
 
 def _as_surveyed(state: RequestState, route: Route) -> f.Candidate | None:

@@ -68,6 +68,8 @@ class SurveyRoutes(Command, frozen=True):
     """Look at the routes of a model; the answer is `RoutesSurveyed`."""
 
     routes: tuple[Route, ...]
+    stand_in: frozenset[str] = frozenset()
+    """Providers for which the gateway's keys are used though the caller has one."""
 
 
 class AcquireLease(Command, frozen=True):
@@ -81,6 +83,8 @@ class AcquireLease(Command, frozen=True):
     where it has room at all."""
     only_key: str | None = None
     """The only key that will do."""
+    stands_in: bool = False
+    """A key of the gateway is wanted, though the caller has one for the provider."""
 
 
 class AwaitKey(Command, frozen=True):

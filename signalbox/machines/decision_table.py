@@ -45,6 +45,7 @@ SHORT: Mapping[Step, str] = {
 }
 """The steps as the table names them. `next provider` is the next route of the model."""
 
+STANDS_IN = "; where it may, the gateway's own key"
 GO_ON = "go on from the next route"
 GO_ON_WITH_KEY = "go on with another key or from the next route"
 GO_ON_ELSEWHERE = "go on from the next model"
@@ -63,7 +64,9 @@ def after_content(kind: FailureKind) -> str:
 
 
 def on_the_callers_key(kind: FailureKind) -> str:
-    return SHORT[verdict(kind, None, callers_own=True).step]
+    step = verdict(kind, None, callers_own=True).step
+    otherwise = verdict(kind, None, callers_own=True, stands_in=True).step
+    return SHORT[step] + (STANDS_IN if otherwise is not step else "")
 
 
 def render() -> str:
@@ -96,6 +99,8 @@ The steps:
   again by this request.
 - **next model**: the next of the request's fallbacks; after `context_length` only one that may hold
   more, after `content_policy` first those of `content_fallbacks`. Never the same model.
+- **the gateway's own key**: with `byok_fallback`, the gateway's keys stand in for the caller's,
+  which this request does not use again for this provider. It is called again at once.
 - **refuse to client**: the client is told, in the provider's own words; no other provider would say
   otherwise, or nobody but the caller can mend it.
 - **go on**: an attempt elsewhere continues the text that was sent (`extra.midstream`); where that

@@ -80,7 +80,19 @@ CALLERS_KEY_VERDICTS: Mapping[FailureKind, Verdict] = {
     FailureKind.MODEL_FORBIDDEN: Verdict(Step.NEXT_ROUTE),
     FailureKind.MODEL_UNKNOWN: Verdict(Step.NEXT_ROUTE),
 }
-"""What is otherwise where the key came with the request."""
+"""What is otherwise where the key is the caller's own."""
+
+CALLERS_KEY_IS_AT_FAULT = frozenset(
+    {
+        FailureKind.KEY_REJECTED,
+        FailureKind.RATE_LIMITED,
+        FailureKind.QUOTA_EXHAUSTED,
+        FailureKind.REQUEST_TOO_LARGE_FOR_QUOTA,
+        FailureKind.MODEL_FORBIDDEN,
+        FailureKind.MODEL_UNKNOWN,
+    }
+)
+"""Failures of a caller's own key, where a key of the gateway stands in if it may."""
 
 KEY_IS_AT_FAULT = frozenset(
     {
@@ -105,11 +117,20 @@ BAD_ANSWERS = frozenset(
 )
 
 
-def verdict(kind: FailureKind, retry_after: float | None, *, callers_own: bool = False) -> Verdict:
+def verdict(
+    kind: FailureKind,
+    retry_after: float | None,
+    *,
+    callers_own: bool = False,
+    stands_in: bool = False,
+) -> Verdict:
     """The table, and the one rule beside it: who is told to wait moves on at once.
 
-    `callers_own`: the call was made with a key that came with the request, and there is no other.
+    `callers_own`: the call was made with the caller's own key, and there is no other, unless the
+    gateway's `stands_in`.
     """
+    if callers_own and stands_in and kind in CALLERS_KEY_IS_AT_FAULT:
+        return Verdict(Step.NEXT_KEY)
     if callers_own and kind in CALLERS_KEY_VERDICTS:
         return CALLERS_KEY_VERDICTS[kind]
     found = VERDICTS[kind]

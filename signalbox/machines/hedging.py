@@ -49,7 +49,7 @@ def on_late(turn: Turn, attempt: int | None) -> None:
     call = state.current
     late = state.lifecycle is State.EXECUTING and not state.charging and call is not None
     if late and call is not None and call.attempt == attempt and _may_hedge(state):
-        turn.do(SurveyRoutes(state.model.routes))
+        turn.do(SurveyRoutes(state.model.routes, state.stand_in))
 
 
 def _may_hedge(state: RequestState) -> bool:

@@ -56,6 +56,8 @@ class RequestPlan(msgspec.Struct, frozen=True):
     hedge: bool = False
     hedge_after: float | None = None
     """Seconds; None: the route's own 95th percentile."""
+    byok_fallback: bool = False
+    """Whether the gateway's keys stand in for a caller's own key that fails."""
     pin: Pin | None = None
     spending: Spending | None = None
     """What it may cost; None: no hard budget bounds that."""

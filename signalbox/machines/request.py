@@ -43,7 +43,6 @@ from signalbox.machines.decisions import (
     refusal_after,
     rejection,
     too_late,
-    verdict,
 )
 from signalbox.machines.lifecycle import Event, State
 from signalbox.machines.plan import RequestPlan
@@ -185,7 +184,7 @@ def _on_failure(turn: Turn, failure: Failure, fact: f.UpstreamEnded | f.Upstream
     turn.do(SettleAttempt(call.attempt, failure=failure))
     if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after is not None:
         _remember_to_wait(turn, fact.at + failure.retry_after)
-    ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
+    ruling = turn.state.verdict(failure, call)
     if ruling.alert:
         where = f"{call.route.id}, key {call.key_id}"
         turn.do(RaiseAlert(f"{where}: {failure.kind}: {failure.message}"))
@@ -254,7 +253,8 @@ def _retry_route(
 def _next_key(turn: Turn, call: Running, failure: Failure) -> None:
     """Another key is another chance at once; it does not count as a retry of the route."""
     turn.be_done_with(call, failure)
-    turn.move(Event.ATTEMPT_FAILED, f"{failure.kind}: another key")
+    whose = "the gateway's own key" if call.callers_own else "another key"
+    turn.move(Event.ATTEMPT_FAILED, f"{failure.kind}: {whose}")
     turn.do(turn.state.next_lease(call.route))
 
 

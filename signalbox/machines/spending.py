@@ -61,7 +61,8 @@ class Spending(msgspec.Struct, frozen=True):
     expected: Mapping[str, int] = _NOTHING
     """Of an answer, by the model's name, as far as they are known."""
     callers_own: tuple[str, ...] = ()
-    """Providers for which the caller brought a key: what they charge is no business of ours."""
+    """Providers for which the caller has a key, and no key of the gateway may stand in for it: what
+    they charge is no business of ours."""
 
 
 class Sent(msgspec.Struct, frozen=True):

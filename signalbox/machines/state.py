@@ -17,7 +17,7 @@ from signalbox.machines.commands import (
     SendError,
     SurveyRoutes,
 )
-from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, verdict
+from signalbox.machines.decisions import KEY_IS_AT_FAULT, Step, Verdict, verdict
 from signalbox.machines.facts import Delivered, Warmth
 from signalbox.machines.lifecycle import Event, State, advance
 from signalbox.machines.plan import RequestPlan
@@ -80,6 +80,8 @@ class RequestState(msgspec.Struct, frozen=True):
     """Ids of the routes that this request is done with."""
     burnt: frozenset[tuple[str, str]] = frozenset()
     """(route id, key id): keys that this request is done with on a route."""
+    stand_in: frozenset[str] = frozenset()
+    """Providers for which the caller's own key has failed: the gateway's stand in for it."""
     no_prefill: frozenset[str] = frozenset()
     """Ids of the routes that refused an answer that was begun."""
     retries: tuple[str, ...] = ()
@@ -142,6 +144,16 @@ class RequestState(msgspec.Struct, frozen=True):
         terms = terms_of(self.plan.spending, self.model.name, route, self.sent)
         return terms.ceiling(self.held) if isinstance(terms, Terms) else None
 
+    def verdict(self, failure: Failure, call: Running) -> Verdict:
+        """What follows from the failure of this call."""
+        return verdict(
+            failure.kind,
+            failure.retry_after,
+            callers_own=call.callers_own,
+            # State that the caller's key made is not to be had with another one.
+            stands_in=self.plan.byok_fallback and self.plan.only_key is None,
+        )
+
     def keys_done_with(self, route: Route) -> frozenset[str]:
         return frozenset(key for route_id, key in self.burnt if route_id == route.id)
 
@@ -160,6 +172,7 @@ class RequestState(msgspec.Struct, frozen=True):
             exclude_keys=done_with,
             prefer_key=None if preferred in done_with else preferred,
             only_key=self.plan.only_key,
+            stands_in=route.provider in self.stand_in,
         )
 
 
@@ -201,7 +214,7 @@ class Turn(msgspec.Struct):
             wanted = wanted_for(spending, state.model, left, state.sent)
             if wanted > state.held:
                 self.do(ExtendHold(wanted))
-        self.do(SurveyRoutes(state.model.routes))
+        self.do(SurveyRoutes(state.model.routes, state.stand_in))
 
     def note(self, failure: Failure, call: Running) -> None:
         """Keeps what an error will tell of the call."""
@@ -220,9 +233,10 @@ class Turn(msgspec.Struct):
         """The route is not tried again by this request or, where another key may do better, the
         key is not, if it is at fault."""
         state = self.state
-        ruling = verdict(failure.kind, failure.retry_after, callers_own=call.callers_own)
-        if ruling.step is not Step.NEXT_KEY:
+        if state.verdict(failure, call).step is not Step.NEXT_KEY:
             self.state = replace(state, spent=state.spent | {call.route.id})
+        elif call.callers_own:
+            self.state = replace(state, stand_in=state.stand_in | {call.route.provider})
         elif failure.kind in KEY_IS_AT_FAULT:
             self.state = replace(state, burnt=state.burnt | {(call.route.id, call.key_id)})
 
