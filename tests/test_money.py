@@ -271,6 +271,19 @@ async def test_a_hold_lapses_and_a_charge_that_its_holder_made_is_found(
         assert await desk.stands(ten) == (2.75, 0)
 
 
+async def test_a_hold_that_nobody_ends_is_forgotten_with_its_time(
+    autojump_clock: MockClock, make_desk: MakeDesk
+) -> None:
+    desk, ten = make_desk(), budget(10)
+    async with desk.running():
+        desk.charge(await desk.hold(1, ten), 1)
+        await desk.hold(1, ten, ttl=10)
+        await desk.hold(1, budget(1, "soft", hard=False), ttl=10)
+        assert desk.money.open_holds == 2
+        await trio.sleep(10 + BEAT)
+        assert desk.money.open_holds == 0
+
+
 async def test_an_unreachable_ledger_is_told_to_all_who_wait_and_asked_again(
     autojump_clock: MockClock, make_desk: MakeDesk
 ) -> None:

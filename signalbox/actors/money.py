@@ -105,6 +105,11 @@ class Money:
             clock=clock,
         )
 
+    @property
+    def open_holds(self) -> int:
+        """Of this instance, as far as a store knows of them."""
+        return len(self._open)
+
     async def hold(
         self, id: str, want: NanoUSD, least: NanoUSD, budgets: Sequence[Budget], *, ttl: float
     ) -> Hold | HoldRefused | MoneyAway:

@@ -80,7 +80,8 @@ class BudgetCounters:
         wall_clock: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
-        """`open_holds`: this instance's, as of now. `tell_of`: of what a load has brought out."""
+        """`open_holds`: this instance's, as of now; asked with each beat, so that what is over may
+        be forgotten. `tell_of`: of what a load has brought out."""
         self.stores = stores
         self.wall_clock = wall_clock
         self._load = load
@@ -205,6 +206,7 @@ class BudgetCounters:
 
     async def _beat(self) -> None:
         self._beat_at = self._clock() + BEAT
+        self._open_holds()
         await self._forget_stale()
         answered = await self.stores.ask(EXPIRE_HOLDS, [None], self.wall_clock())
         if answered.answers[0] is not None:
