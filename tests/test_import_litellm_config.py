@@ -441,6 +441,22 @@ def test_limits_of_a_key_that_serves_several_models_stand_at_its_routes(imported
     assert result.document["providers"]["openai"]["keys"] == [{"env": "K"}]
 
 
+def test_limits_of_a_pool_that_serves_several_models_are_those_of_its_keys_together(
+    imported: Any,
+) -> None:
+    result = imported(
+        models(
+            *(
+                deployment(name, f"openai/{name}", api_key=f"os.environ/{key}", rpm=rpm)
+                for key, rpm in (("ONE", 10), ("TWO", 20))
+                for name in ("a", "b")
+            )
+        )
+    )
+    assert result.document["providers"]["openai"]["keys"] == [{"env": "ONE"}, {"env": "TWO"}]
+    assert [plan.routes[0].rpm for plan in result.settings.models.values()] == [30, 30]
+
+
 # Names
 
 

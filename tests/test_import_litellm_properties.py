@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox.cli.litellm_log import Entry, Outcome
@@ -136,6 +137,7 @@ def limits_of(result: Result, limit: str) -> Counter[tuple[str, str, str]]:
     return +sums
 
 
+@pytest.mark.slow
 @given(st.lists(entries(), min_size=1, max_size=6))
 def test_models_keys_and_limits_are_the_same_as_before(listed: list[dict[str, Any]]) -> None:
     tree = {"model_list": listed}
@@ -290,6 +292,7 @@ def test_every_key_of_a_whole_configuration_is_accounted_for(tmp_path: Path) -> 
 WORDS = st.from_regex(r"zz_[a-z]{1,8}(_[a-z]{1,8}){0,2}", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(PLACES), WORDS, st.sampled_from([1, "text", True, [1], {"inner": 2}]))
 def test_an_unknown_key_is_named_wherever_it_stands(path: KeyPath, word: str, value: Any) -> None:
     tree = copy.deepcopy(WHOLE)
@@ -339,7 +342,7 @@ def mangled(draw: st.DrawFn) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=150)
+@pytest.mark.slow
 @given(mangled())
 def test_a_mangled_text_is_accepted_or_its_mistakes_are_named(text: bytes) -> None:
     accept_or_name(text)
@@ -397,7 +400,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
-@settings(max_examples=200)
+@pytest.mark.slow
 @given(damaged())
 def test_any_values_are_accepted_or_their_mistakes_are_named(tree: dict[str, Any]) -> None:
     accept_or_name(yaml.safe_dump(tree, sort_keys=False).encode())

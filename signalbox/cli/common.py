@@ -41,7 +41,7 @@ _config = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration file; otherwise $SIGNALBOX_CONFIG or ./signalbox.toml.",
 )
-_data_dir = click.option(
+data_dir_option = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=lambda: environment().get("SIGNALBOX_DATA_DIR") or "data",
@@ -52,7 +52,7 @@ _data_dir = click.option(
 
 def located(command: Command) -> Command:
     """Adds `--config` and `--data-dir`."""
-    return configured(_data_dir(command))
+    return configured(data_dir_option(command))
 
 
 def configured(command: Command) -> Command:
@@ -113,12 +113,19 @@ def named_database(settings: Settings, data_dir: Path) -> Path | PostgresUrl:
 def opened_store(settings: Settings, data_dir: Path, code: int = FAILED) -> Iterator[Store]:
     """The store, open; trouble with it ends the command with the exit code `code`."""
     named_database(settings, data_dir)
+    with opened_database(settings.storage.database, data_dir, code) as store:
+        yield store
+
+
+@contextmanager
+def opened_database(url: Secret, data_dir: Path, code: int = FAILED) -> Iterator[Store]:
+    """As `opened_store`, for a URL that `parse_database_url` takes."""
     try:
         make_private(data_dir)
     except OSError as error:
         fail(f"the data directory {data_dir} cannot be made: {error.strerror}", code)
     try:
-        store = open_store(settings.storage.database, data_dir)
+        store = open_store(url, data_dir)
     except StoreUnavailable as error:
         fail(str(error), code)
     try:

@@ -9,8 +9,8 @@ import msgspec
 _DURATION = re.compile(r"(\d{1,6})(mo|[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "mo": 30 * 86_400}
 _PERIODS = {"hour": 3600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
-NEAR = 1.5
-"""A period that is longer or shorter by more than this factor is another budget."""
+NEAR = 1.2
+"""By how much a period may be shorter than the duration that it stands for: 31 days are a month."""
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -20,16 +20,18 @@ class Period(msgspec.Struct, frozen=True):
 
 
 def period_of(duration: str | None) -> Period | None:
-    """The period of a duration, or the nearest; None where none is near. Without a duration a
-    budget is never reset."""
+    """The shortest period that is as long as the duration, so that nobody may spend more than
+    before; for good where none is. None for what is no duration.
+
+    Without a duration a budget of LiteLLM's is never reset.
+    """
     if duration is None or duration.strip().lower() in ("", "none", "null"):
         return Period("total", exact=True)
     found = _DURATION.fullmatch(duration.strip().lower())
     seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
     if not seconds:
         return None
-    apart = {name: max(seconds / length, length / seconds) for name, length in _PERIODS.items()}
-    nearest = min(apart, key=lambda name: apart[name])
-    if apart[nearest] > NEAR:
-        return None
-    return Period(nearest, exact=apart[nearest] == 1)
+    for name, length in _PERIODS.items():
+        if length * NEAR >= seconds:
+            return Period(name, exact=length == seconds)
+    return Period("total", exact=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from signalbox.cli.litellm_keys import Plan
 from signalbox.cli.litellm_log import Entry, Log, Outcome
 from signalbox.cli.table import printable
+from signalbox.types import NanoUSD, usd
 
 GOOD_TO_KNOW = (
     "A gateway key without a list of models may call every model of a configured provider, also "
@@ -14,6 +16,13 @@ GOOD_TO_KNOW = (
     "clients' address.",
     "Every call needs a gateway key here, also where LiteLLM had no master key.",
 )
+
+KEYS_TO_KNOW = (
+    "A key with a list of models falls back to models of its list only; LiteLLM lets fallbacks go "
+    "past it."
+)
+SHOWN_NAMES = 10
+"""In the terminal; the report file has all of them."""
 
 
 def report(log: Log, *, complete: bool) -> Iterator[str]:
@@ -33,6 +42,36 @@ def report(log: Log, *, complete: bool) -> Iterator[str]:
     yield ""
     yield "good to know:"
     yield from (f"  {printable(hint)}" for hint in (*log.hints, *GOOD_TO_KNOW))
+
+
+def keys_report(plan: Plan, *, complete: bool, dry_run: bool) -> Iterator[str]:
+    """Lines about the keys of LiteLLM's database."""
+    keys = [each.key.name for each in plan.additions if each.key is not None]
+    budgets = [each.budget.name for each in plan.additions if each.budget is not None]
+    would = "would be added" if dry_run else "added"
+    yield (
+        f"gateway keys: {len(keys)} {would}, {len(plan.there)} there already; "
+        f"budgets: {len(budgets)} {would}"
+    )
+    spent = sum(each.charge.amount or 0 for each in plan.additions if each.charge is not None)
+    if spent:
+        recorded = "would be recorded" if dry_run else "is recorded"
+        yield f"${usd(NanoUSD(spent))} that was spent of their budgets {recorded} in the ledger"
+    for title, names in (("added", keys), ("there already", plan.there)):
+        if names:
+            yield f"  {title}: {_some(names, complete=complete)}"
+    for text, names in plan.remarks.items():
+        yield f"  {printable(text)}: {_some(names, complete=complete)}"
+    if keys:
+        yield ""
+        yield KEYS_TO_KNOW
+
+
+def _some(names: Sequence[str], *, complete: bool) -> str:
+    shown = names if complete else names[:SHOWN_NAMES]
+    more = len(names) - len(shown)
+    told = ", ".join(map(printable, shown))
+    return f"{told} and {more} more" if more else told
 
 
 def _line(place: str) -> tuple[str, int]:

@@ -258,11 +258,10 @@ def budget(sections: Sections) -> dict[str, Any] | None:
     duration = library.text("budget_duration")
     period = period_of(duration)
     if period is None:
-        library.left("max_budget", "no period here is near its budget_duration")
-        library.left("budget_duration", "periods are an hour, a day, a week, a month, or all time")
+        library.mistake("budget_duration", 'expected a time such as "30d"')
         return None
-    if duration is not None and not period.exact:
-        library.changed("budget_duration", f"is a {period.name}, the nearest there is")
+    if not period.exact:
+        library.changed("budget_duration", f"is `{period.name}`: nobody may spend more than before")
     exact = limit.quantize(Decimal(1).scaleb(-PRICE_DECIMALS), ROUND_HALF_EVEN)
     if limit > MAX_PRICE:
         library.left("max_budget", f"a budget here is at most {MAX_PRICE:,} US dollars")
