@@ -25,13 +25,13 @@ class Snippet:
         return f"{self.page}:{self.line}"
 
 
-def snippets(page: str) -> list[Snippet]:
+def snippets(page: str, languages: frozenset[str] = RUNNABLE) -> list[Snippet]:
     """The blocks of a page (its path from the root) that are to be run."""
     text = (ROOT / page).read_text(encoding="utf-8")
     found = []
     for block in _BLOCK.finditer(text):
         language, *words = block["info"].split()
-        if language in RUNNABLE and words != [NOT_RUN]:
+        if language in languages and words != [NOT_RUN]:
             line = text.count("\n", 0, block.start("code")) + 1
             found.append(Snippet(page, line, language, block["code"]))
     return found

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from signalbox.errors import StoreUnavailable
 from signalbox.persistence import postgres_connections
@@ -143,6 +144,28 @@ def test_a_database_that_is_read_only_says_so_and_works_when_it_is_not(
         connection.execute(f"{read_only} = off")
     store.append_charges([charge])
     assert store.load_charge(charge.request_id) == charge
+
+
+def test_a_full_disk_is_told_in_the_servers_words_and_without_the_row(
+    store: PostgresStore, database: Database
+) -> None:
+    charge = replace(records.charge(), model="canary")
+    with database.by_hand() as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                RAISE EXCEPTION 'could not extend file: No space left on device'
+                USING ERRCODE = 'disk_full', DETAIL = NEW.model;
+            END $$;
+            CREATE TRIGGER fill BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fill()
+            """
+        )
+    with pytest.raises(StoreUnavailable, match=r"append charges; .*No space left") as caught:
+        store.append_charges([charge])
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    with database.by_hand() as connection:
+        connection.execute("DROP TRIGGER fill ON ledger")
+    store.append_charges([charge])
 
 
 def test_more_callers_than_connections_take_turns(store: PostgresStore) -> None:

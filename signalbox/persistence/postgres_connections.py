@@ -189,9 +189,10 @@ def saying(operation: str, database: PostgresUrl) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         words = error.diag.message_primary or " ".join(str(error).split())
+        # Not from the error, whose details would be printed with it.
         raise StoreUnavailable(
             f"{database}: could not {operation}; PostgreSQL said: {words}"
-        ) from error
+        ) from None
 
 
 def _is_silent(connection: Connection) -> bool:
