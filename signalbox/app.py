@@ -308,6 +308,7 @@ def build(
             refresh=changes.refresh,
             now=now,
             new_id=services.new_id,
+            check=live.check,
             turn=trio.Lock(),
         )
         return make_pages(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +13,31 @@ from typing import Any
 import msgspec
 import trio
 
-from signalbox.config import Settings, load_settings
+from signalbox.config import Overlay, Settings, load_settings
+from signalbox.errors import SignalboxError
 from signalbox.http.admin.access import AdminAccess
 from signalbox.http.admin.api import AdminApi
 from signalbox.http.admin.desk import Desk
 from signalbox.http.admin.openapi import ROOT
 from signalbox.http.admin.table import OPERATIONS
 from signalbox.http.asgi import Message
+from signalbox.persistence.overlay import read_overlay
+from signalbox.persistence.records import ProviderKeyRecord
 from signalbox.persistence.sqlite import SqliteStore
 from signalbox.types import Secret
 from tests import records
 from tests.fakes import InlineWorkers
 from tests.gateway import ADMIN_TOKEN, KEY
 
-CONFIG = f'keys.test.key = {{ value = "{KEY}" }}\n'
+CONFIG = f"""
+keys.test.key = {{ value = "{KEY}" }}
+keys.test.budget = {{ limit = 5, per = "day" }}
+budgets.all = {{ scope = "global", limit = 100, per = "month", hard = false }}
+presets.declared = {{ temperature = 0.5 }}
+providers.local = {{ api = "openai", base_url = "http://127.0.0.1:1/v1", keys = [] }}
+models.m.routes = [{{ provider = "local", model = "m", input = 1, output = 2.5 }}]
+aliases.short = "m"
+"""
 NOW = 1_800_000_000.0
 
 
@@ -42,6 +53,7 @@ class Answer:
 
 class AdminRoom:
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         (folder / "signalbox.toml").write_text(CONFIG, encoding="utf-8")
         self.settings: Settings = load_settings(None, {}, folder)
         self.store = SqliteStore.open(folder / "signalbox.db")
@@ -56,12 +68,18 @@ class AdminRoom:
             refresh=self._refresh,
             now=lambda: NOW,
             new_id=records.fresh_id,
+            check=self._check,
             turn=trio.Lock(),
         )
         self.api = AdminApi(access, desk, OPERATIONS, patience=5.0)
 
     async def _refresh(self) -> None:
         self.refreshed += 1
+        self.settings = load_settings(None, {}, self._folder, read_overlay(self.store, _no_keys))
+
+    async def _check(self, change: Callable[[Overlay], Overlay]) -> Settings:
+        overlay = change(read_overlay(self.store, _no_keys))
+        return load_settings(None, {}, self._folder, overlay)
 
     def close(self) -> None:
         self.store.close()
@@ -105,6 +123,10 @@ class AdminRoom:
         head, *parts = messages
         told = {name.decode(): value.decode() for name, value in head["headers"]}
         return Answer(head["status"], told, b"".join(part["body"] for part in parts))
+
+
+def _no_keys(record: ProviderKeyRecord) -> Secret:
+    raise SignalboxError(f"the key {record.label} cannot be unsealed here")
 
 
 def _json(body: object) -> bytes:

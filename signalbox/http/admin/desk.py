@@ -9,13 +9,17 @@ import msgspec
 import trio
 
 from signalbox.actors.ports import Workers
-from signalbox.config import Settings
+from signalbox.config import Overlay, Settings
 from signalbox.errors import SignalboxError
 from signalbox.http.admin import problems
 from signalbox.persistence.auditing import Actor, audit_of
 from signalbox.persistence.record_store import Change, RecordExists, RecordMissing
 from signalbox.persistence.records import Managed
 from signalbox.persistence.stores import Store
+
+Check = Callable[[Callable[[Overlay], Overlay]], Awaitable[object]]
+"""Reads the configuration with a change of what the database adds to it, and puts nothing in force.
+Raises `ConfigError`, `StoreUnavailable`."""
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -30,6 +34,7 @@ class Desk(msgspec.Struct, frozen=True):
     """Makes this process see what was changed in the database."""
     now: Callable[[], float]
     new_id: Callable[[], str]
+    check: Check
     turn: trio.Lock
     """Changes come one after the other, so that what one was checked against is still so when it
     is written. (Other processes are kept off by what `Update` compares.)"""
@@ -66,6 +71,10 @@ class Desk(msgspec.Struct, frozen=True):
             raise problems.changed_meanwhile(kind) from None
         except ValueError as error:
             raise problems.invalid(None, str(error)) from None
-        # It is written. Who could not read it has said so, and reads it again.
+        await self.see()
+
+    async def see(self) -> None:
+        """After a change: it is written, and whoever could not read it now has said so, and reads
+        it again."""
         with suppress(SignalboxError):
             await self.refresh()

@@ -47,6 +47,7 @@ AmountText = Annotated[str, Meta(pattern=_AMOUNT)]
 AmountNumber = Annotated[float, Meta(ge=0, lt=1e9)]
 GivenUsd = AmountText | AmountNumber
 """US dollars as text, exact, or as a number."""
+SignedUsd = Annotated[str, Meta(pattern=_SIGNED)] | Annotated[float, Meta(gt=-1e9, lt=1e9)]
 
 
 def told_usd(amount: NanoUSD) -> str:

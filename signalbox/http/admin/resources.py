@@ -106,8 +106,8 @@ def given_fields(body: Body | Query) -> dict[str, Any]:
 # The operations
 
 
-def operations_of(resource: Resource[M]) -> tuple[Operation, ...]:
-    """List, create, read, update, delete."""
+def operations_of(resource: Resource[M], read: Operation | None = None) -> tuple[Operation, ...]:
+    """List, create, read (where it is not done otherwise), update, delete."""
     kind, path = resource.kind, resource.path
     one, view = f"{path}/{{id}}", resource.view
     return (
@@ -123,7 +123,8 @@ def operations_of(resource: Resource[M]) -> tuple[Operation, ...]:
             conflicts=True,
             versioned=True,
         ),
-        Operation("GET", one, f"One {kind}", partial(shown, resource), view, versioned=True),
+        read
+        or Operation("GET", one, f"One {kind}", partial(shown, resource), view, versioned=True),
         updating(resource),
         Operation(
             "DELETE",
@@ -157,6 +158,18 @@ def updating(resource: Resource[M]) -> Operation:
         resource.view,
         body=resource.change,
         versioned=True,
+    )
+
+
+def paged(views: Mapping[str, ItemT], query: Paging) -> Page[ItemT]:
+    """A page of what is in memory, in the order of its keys."""
+    keys = sorted(views)
+    if query.after is not UNSET:
+        last = place_of(query.after, str)
+        keys = [key for key in keys if key > last]
+    shown = keys[: query.limit]
+    return Page(
+        [views[key] for key in shown], cursor_of(shown[-1]) if len(keys) > len(shown) else None
     )
 
 

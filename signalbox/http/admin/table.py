@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from signalbox.http.admin import audit, keys, session, users
+from signalbox.http.admin import audit, budgets, credits, documents, keys, presets, session, users
 from signalbox.http.admin.operations import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *session.OPERATIONS,
     *keys.OPERATIONS,
     *users.OPERATIONS,
+    *budgets.OPERATIONS,
+    *presets.OPERATIONS,
+    *documents.OPERATIONS,
+    *credits.OPERATIONS,
     *audit.OPERATIONS,
 )
