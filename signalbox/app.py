@@ -29,6 +29,8 @@ from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool
 from signalbox.actors.key_ring import KeyRing
 from signalbox.actors.ledger import Ledger
+from signalbox.actors.ledger_sums import LedgerSums
+from signalbox.actors.money import Money
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import RateLimiter
 from signalbox.actors.readiness import Readiness
@@ -68,6 +70,8 @@ from signalbox.persistence.health_stores import HealthStore
 from signalbox.persistence.lease_stores import LeaseStore, LimitStore
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
+from signalbox.persistence.money_memory import MemoryMoneyStore
+from signalbox.persistence.money_stores import MoneyStore
 from signalbox.persistence.sealed_records import secret_of
 from signalbox.persistence.spool import ChargeSpool
 from signalbox.persistence.stores import Store
@@ -268,6 +272,14 @@ def build(
         connections_per_origin=settings.limits.connections_per_origin, proxies=_proxies()
     )
     credentials = RenewingCredentials(supervisor, upstream, keys, now)
+    money = Money(
+        supervisor,
+        stores.money,
+        LedgerSums(ledger, store, readers).spent,
+        wall_clock=now,
+        alert=alerts.error,
+        clock=clock,
+    )
     services = RunnerServices(
         providers=providers_of(settings),
         key_pool=key_pool,
@@ -288,6 +300,8 @@ def build(
         stored_keys=stored_keys.of,
         credentials=credentials,
         clock=clock,
+        money=money,
+        budgets_of=directory,
     )
     discovery = Discovery(supervisor, upstream, discoverable(settings), models.learn)
     draining = trio.Event()
@@ -373,22 +387,25 @@ class _Stores(msgspec.Struct, frozen=True):
     leases: StoreAccess[LeaseStore]
     limits: StoreAccess[LimitStore]
     health: StoreAccess[HealthStore]
+    money: StoreAccess[MoneyStore]
     shared: SharedState | None
 
 
 def _stores(supervisor: Supervisor, settings: Settings) -> _Stores:
     leases, limits, health = MemoryLeaseStore(), MemoryLimitStore(), MemoryHealthStore()
     if settings.storage.redis is None:
-        return _Stores(InProcess(leases), InProcess(limits), InProcess(health), None)
+        money = InProcess[MoneyStore](MemoryMoneyStore())
+        return _Stores(InProcess(leases), InProcess(limits), InProcess(health), money, None)
     # Imported here: a gateway that keeps all of this in process does without the client.
     from signalbox.persistence.health_redis import RedisHealthStore  # noqa: PLC0415
     from signalbox.persistence.instances_redis import RedisInstances, open_redis  # noqa: PLC0415
     from signalbox.persistence.leases_redis import RedisLeaseStore  # noqa: PLC0415
     from signalbox.persistence.limits_redis import RedisLimitStore  # noqa: PLC0415
+    from signalbox.persistence.money_redis import RedisMoneyStore  # noqa: PLC0415
 
-    client = open_redis(settings.storage.redis.reveal())
-    instances = RedisInstances(client, secrets.token_hex(8))
-    threads = WorkerThreads("shared-state", 3)  # leases, limits, health
+    client, instance = open_redis(settings.storage.redis.reveal()), secrets.token_hex(8)
+    instances = RedisInstances(client, instance)
+    threads = WorkerThreads("shared-state", 4)  # leases, limits, health, money
     shared = SharedState(supervisor, instances, threads, alert=alerts.error)
     return _Stores(
         shared.access(RedisLeaseStore(client), leases, debt=Debt(leases.hand_over, COUNT_KEYS)),
@@ -399,6 +416,8 @@ def _stores(supervisor: Supervisor, settings: Settings) -> _Stores:
             stand_in=not settings.storage.refuse_without_redis,
         ),
         shared.access(RedisHealthStore(client), health),
+        # None in the place of Redis: what hard budgets have left nobody else can know.
+        shared.access(RedisMoneyStore(client, instance), None),
         shared,
     )
 

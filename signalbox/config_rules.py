@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from signalbox.config_lines import KeyPath
 from signalbox.config_postgres import is_postgres_url, read_postgres_url
 from signalbox.config_report import Report
-from signalbox.config_schema import Document, Limits, Storage, TimeoutTable
+from signalbox.config_schema import Document, Storage, TimeoutTable
 from signalbox.config_settings import STRATEGY_SUFFIXES
 from signalbox.types import Timeouts
 
@@ -46,8 +46,6 @@ def check_name(path: KeyPath, name: str, report: Report) -> None:
 
 def _without_effect(document: Document) -> Iterator[KeyPath]:
     """What the file sets and no part of this version reads."""
-    if document.limits.default_max_tokens != Limits().default_max_tokens:
-        yield "limits", "default_max_tokens"
     for name, model in document.models.items():
         for index, route in enumerate(model.routes):
             for limit in ("rpm", "tpm"):

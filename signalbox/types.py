@@ -276,6 +276,8 @@ class Extra(msgspec.Struct, frozen=True):
     """Seconds after which it is late; None: the route's own 95th percentile."""
     refuse_unsupported: bool = False
     tags: tuple[str, ...] = ()
+    max_cost: NanoUSD | None = None
+    """The request's own ceiling."""
     byok: Mapping[str, Secret] | Secret = msgspec.field(default_factory=dict)
     """The caller's own keys by provider; one alone is for the model's own provider."""
 

@@ -20,6 +20,7 @@ from signalbox.actors.alarms import Alarms
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool, ProviderKey
 from signalbox.actors.ledger import Ledger
+from signalbox.actors.money import Money
 from signalbox.actors.outputs import Output, StreamBytes
 from signalbox.actors.provider_state import ProviderState
 from signalbox.actors.rate_limiter import KeyLimits, RateLimiter
@@ -34,6 +35,7 @@ from signalbox.adapters.openai import OpenAIAdapter
 from signalbox.adapters.protocol import Adapter
 from signalbox.adapters.registry import ProviderAdapters
 from signalbox.ids import Uuid7Generator
+from signalbox.machines.budget import Budget
 from signalbox.machines.plan import RequestPlan
 from signalbox.persistence.health_memory import MemoryHealthStore
 from signalbox.persistence.lease_stores import (
@@ -49,9 +51,21 @@ from signalbox.persistence.lease_stores import (
 )
 from signalbox.persistence.leases_memory import MemoryLeaseStore
 from signalbox.persistence.limits_memory import MemoryLimitStore
+from signalbox.persistence.money_memory import MemoryMoneyStore
+from signalbox.persistence.money_stores import MoneyStore, SpentQuery
 from signalbox.persistence.spool import ChargeSpool
-from signalbox.persistence.stores import TraceRecord
-from signalbox.types import Dialect, Extra, ModelPlan, Price, Request, Route, Secret, Strategy
+from signalbox.persistence.stores import SpendingQuery, TraceRecord
+from signalbox.types import (
+    Dialect,
+    Extra,
+    ModelPlan,
+    NanoUSD,
+    Price,
+    Request,
+    Route,
+    Secret,
+    Strategy,
+)
 from tests.fakes import InlineWorkers, MemoryStore, database_away, supervised
 from tests.scripted_upstream import Call, Script, ScriptedUpstream
 
@@ -141,6 +155,7 @@ class Rig:
         alarms = Alarms(self.supervisor)
         self.store, workers = MemoryStore(), InlineWorkers(self.work_seconds)
         self.leases, self.limits, self.alerts = LeaseLog(), LimitLog(), list[str]()
+        self.money_store = MemoryMoneyStore()
         spool = ChargeSpool(self.folder / "charges.spool", self.spool_bytes)
         ledger = Ledger(self.supervisor, self.store, spool, workers)
         writer = TraceWriter(
@@ -175,6 +190,22 @@ class Rig:
             new_id=Uuid7Generator(self.wall_clock, self.chance.getrandbits),
             alert=self.alerts.append,
             max_payload_bytes=100_000,
+            money=Money(
+                self.supervisor,
+                InProcess[MoneyStore](self.money_store),
+                self._spent,
+                wall_clock=self.wall_clock,
+                alert=self.alerts.append,
+            ),
+        )
+
+    async def _spent(self, queries: Sequence[SpentQuery]) -> list[NanoUSD]:
+        """What the ledger says."""
+        return self.store.spent(
+            [
+                SpendingQuery(it.budget.scope, it.budget.subject, it.since, it.until, it.without)
+                for it in queries
+            ]
         )
 
     def wall_clock(self) -> float:
@@ -203,21 +234,41 @@ class Rig:
         )
 
     def runner(
-        self, request: Request, plan: RequestPlan, *, payloads: str = "full", body: bytes = b"{}"
+        self,
+        request: Request,
+        plan: RequestPlan,
+        *,
+        payloads: str = "full",
+        body: bytes = b"{}",
+        budgets: Sequence[Budget] = (),
     ) -> tuple[RequestRunner, trio.MemoryReceiveChannel[Output]]:
         send, receive = trio.open_memory_channel[Output](CAPACITY)
         encoder = door_of(request.door).encoder(request)
         plan = replace(plan, stream=request.stream)
         runner = RequestRunner(
-            request, plan, UNLIMITED, encoder, self.services, send, payloads, body=body
+            request,
+            plan,
+            UNLIMITED,
+            encoder,
+            self.services,
+            send,
+            payloads,
+            body=body,
+            budgets=budgets,
         )
         return runner, receive
 
     async def ask(
-        self, request: Request, plan: RequestPlan, *, payloads: str = "full", body: bytes = b"{}"
+        self,
+        request: Request,
+        plan: RequestPlan,
+        *,
+        payloads: str = "full",
+        body: bytes = b"{}",
+        budgets: Sequence[Budget] = (),
     ) -> list[Output]:
         """All that a client which reads at once gets."""
-        runner, pieces = self.runner(request, plan, payloads=payloads, body=body)
+        runner, pieces = self.runner(request, plan, payloads=payloads, body=body, budgets=budgets)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(runner.run)
             return [piece async for piece in pieces]

@@ -32,8 +32,9 @@ async def test_what_is_only_repeated_is_not_kept(
     rig = scripted_rig(tmp_path, [Head(), ROLE, *map(text, SAID), Wait(5), text("more"), STOP])
     delivered = list[Delta]()
 
-    async def deliver(deltas: Sequence[Delta]) -> None:
+    async def deliver(deltas: Sequence[Delta]) -> int:
         delivered.extend(deltas)
+        return len(deltas)
 
     async def only_one_call() -> Failure | None:
         raise AssertionError("a stream is one call")

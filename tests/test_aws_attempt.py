@@ -41,8 +41,9 @@ async def test_only_its_own_label_is_a_stream(
     rig = scripted_rig(tmp_path, [Head(headers=(("content-type", label),)), *SAID])
     facts, delivered = list[f.Fact | None](), list[Delta]()
 
-    async def deliver(deltas: Sequence[Delta]) -> None:
+    async def deliver(deltas: Sequence[Delta]) -> int:
         delivered.extend(deltas)
+        return len(deltas)
 
     async def only_one_call() -> None:
         raise AssertionError("a stream is one call")

@@ -298,7 +298,6 @@ default_max_tokens = 100
         "a secret in the configuration itself is for trials only",
         "signalbox.toml:8: models.m.fallbacks[0]: "
         "has no effect: a model cannot fall back to itself",
-        "signalbox.toml:16: limits.default_max_tokens: has no effect in this version",
         "signalbox.toml:7: models.m.routes[0].tpm: has no effect in this version",
         "signalbox.toml:1: alerts: has no effect in this version",
     )

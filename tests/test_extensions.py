@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalbox.http.extension_fields import BadExtension
-from signalbox.http.extensions import HEADER, NOT_YET, parse_extra
+from signalbox.http.extensions import HEADER, parse_extra
 from signalbox.types import Extra, Midstream, ProviderPreferences, Secret, Strategy
 from tests.garbled import JSON
 
@@ -99,13 +99,6 @@ def test_what_a_field_means(field: str, value: Any, means: dict[str, Any]) -> No
 )
 def test_what_provider_means(value: Any, means: dict[str, Any]) -> None:
     assert parse_extra({"provider": value}, None).provider == ProviderPreferences(**means)
-
-
-@pytest.mark.parametrize("field", sorted(NOT_YET))
-def test_an_extension_that_is_not_built_is_refused_by_name(field: str) -> None:
-    param, message = refusal({field: True})
-    assert param == f"extra.{field}"
-    assert "does not have it yet" in message
 
 
 @pytest.mark.parametrize(
@@ -264,3 +257,12 @@ WISHES = st.dictionaries(st.sampled_from(PREFERENCES), JSON | THRESHOLDS, max_si
 def test_nothing_but_a_refusal_comes_of_what_is_wrong(extra: object) -> None:
     with contextlib.suppress(BadExtension):
         parse_extra(extra, None)
+
+
+def test_the_requests_own_ceiling_is_exact_dollars() -> None:
+    assert parse_extra({"max_cost": 0.1}, None).max_cost == 100_000_000
+    assert parse_extra({"max_cost": 2}, None).max_cost == 2_000_000_000
+    assert parse_extra({"max_cost": 0.000000001}, None).max_cost == 1
+    for wrong in (0, -1, "1", True, 1e-10, None):
+        with pytest.raises(BadExtension, match=r"extra\.max_cost"):
+            parse_extra({"max_cost": wrong}, None)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -27,6 +28,7 @@ from signalbox.actors.joint import Joint
 from signalbox.actors.key_pool import Lease, ProviderKey
 from signalbox.actors.masking import masked_failure, secrets_of
 from signalbox.actors.ports import CredentialUnavailable, UpstreamError, UpstreamResponse
+from signalbox.adapters.output_ceilings import with_ceiling
 from signalbox.adapters.protocol import (
     Answer,
     Delta,
@@ -42,6 +44,7 @@ from signalbox.adapters.protocol import (
 from signalbox.adapters.provider_state import request_for
 from signalbox.adapters.splice import SpliceMismatch
 from signalbox.adapters.tool_memory import with_own_states
+from signalbox.adapters.translated import TranslatedAdapter
 from signalbox.errors import Failure, FailureKind, ProviderProtocolError, UnsupportedParameter
 from signalbox.machines import facts as f
 from signalbox.machines.commands import Resume
@@ -85,6 +88,10 @@ class Attempt:
     """The text that the client was sent before, where this attempt goes on with it."""
     committed: bool = False
     """Its content may go to the client."""
+    max_tokens: int | None = None
+    """The longest answer that is paid for, where the provider has to be told."""
+    cut: bool = False
+    """It was ended where the request's budgets ended."""
     over: bool = False
     """There is nothing more to tell of it."""
     answer: Answer | None = None
@@ -221,7 +228,7 @@ class Attempt:
                 return await self._whole(request, tools)
             if self._decoder is None:
                 return await self._begin_stream(request, tools)
-            return await self._go_on(tools)
+            return await self._go_on(request, tools)
         except UpstreamError as error:
             return Failure(UPSTREAM_FAILURES[error.kind], str(error))
         except CredentialUnavailable as error:
@@ -248,7 +255,7 @@ class Attempt:
         if failure is not None and not whole:
             return f.UpstreamFailed(at, self.number, failure, chance, may_retry, delivered)
         return f.UpstreamEnded(
-            at, self.number, reason, self.new_chars, chance, may_retry, delivered
+            at, self.number, reason, self.new_chars, chance, may_retry, delivered, self.cut
         )
 
     def finish_reason(self, request: Request) -> str | None:
@@ -327,13 +334,25 @@ class Attempt:
         self._stop_clock()
         self.last_content_at = tools.clock()
 
-    async def _go_on(self, tools: AttemptTools) -> Failure | None:
+    def _cut_off(self, left: Sequence[Delta], request: Request) -> None:
+        """The answer ends before `left`, as one does that has come to its ceiling."""
+        self.cut = self._ended = True
+        for delta in left:
+            self.content_chars -= delta.content_chars
+        for choice in range(request.choices):
+            self.finish_reasons.setdefault(choice, "length")
+        self._close()
+
+    async def _go_on(self, request: Request, tools: AttemptTools) -> Failure | None:
         """To the end, piece by piece as they come."""
         response, decoder = self._response, self._decoder
         assert response is not None
         assert decoder is not None
         held, self.held = self.held, []
-        await tools.deliver(held)
+        taken = await tools.deliver(held)
+        if taken < len(held):
+            self._cut_off(held[taken:], request)
+            return None
         self._start_clock(tools, self.timeouts.idle, FailureKind.IDLE_TIMEOUT)
         clock = self._clock
         assert clock is not None
@@ -343,7 +362,10 @@ class Attempt:
                 clock.restart(tools.clock())
                 continue
             clock.pause()
-            await tools.deliver(deltas)
+            taken = await tools.deliver(deltas)
+            if taken < len(deltas):
+                self._cut_off(deltas[taken:], request)
+                return None
             now = tools.clock()
             clock.restart(now)
             for delta in deltas:
@@ -426,9 +448,13 @@ class Attempt:
         ours = Origin(self.route.id, self.key.id)
         fitting, stripped = request_for(with_own_states(request, ours), ours)
         self.key = await tools.credentials.ready(self.key)
+        route = self.route
+        if self.max_tokens is not None:
+            translated = isinstance(adapter, TranslatedAdapter)
+            fitting, route = with_ceiling(fitting, route, self.max_tokens, translated=translated)
         wire = adapter.build(
             fitting,
-            self.route,
+            route,
             self.endpoint.base_url,
             self.key.secret,
             prefill=self.sent_before if self.resume is Resume.PREFILL else None,

@@ -31,11 +31,12 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class AttemptTools(msgspec.Struct, frozen=True):
-    """What an attempt works with. `deliver` hands deltas to the client."""
+    """What an attempt works with. `deliver` hands deltas to the client, and says how many of them
+    it took: with fewer than all the answer ends there, since nobody pays for more."""
 
     upstream: Upstream
     alarms: Alarms
-    deliver: Callable[[Sequence[Delta]], Awaitable[None]]
+    deliver: Callable[[Sequence[Delta]], Awaitable[int]]
     delivered: Callable[[], f.Delivered]
     """What the client has been sent so far, by all attempts."""
     may_retry: Callable[[str], bool]

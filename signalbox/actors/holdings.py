@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 from signalbox.actors.attempt import Attempt
 from signalbox.actors.key_pool import AttemptOutcome, Denied, Lease, ProviderKey, callers_key
+from signalbox.actors.money import MoneyAway
+from signalbox.actors.purse import Purse
 from signalbox.actors.rate_limiter import Admission, KeyLimits, Refusal
 from signalbox.actors.services import RunnerServices
 from signalbox.errors import Failure, FailureKind
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
 from signalbox.machines.plan import RequestPlan
-from signalbox.types import Request
+from signalbox.machines.spending import expected_cost
+from signalbox.types import NanoUSD, Request
 
 GRACE_SECONDS = 30.0
 """What a request holds outlives its deadline by this much; past it, its owner is taken for dead."""
@@ -30,7 +33,10 @@ class Holdings:
         clock: Callable[[], float],
         *,
         deadline_at: float,
+        purse: Purse | None = None,
     ) -> None:
+        """`purse`: where budgets bound what the request may cost, or watch over it."""
+        self._purse = purse
         self._request = request
         self._plan = plan
         self._limits = limits
@@ -43,7 +49,7 @@ class Holdings:
         self.attempts: dict[int, Attempt] = {}
         """By number; each has a lease, or the caller's own key."""
 
-    async def admit(self) -> f.Fact:
+    async def admit(self, command: c.AdmitRequest) -> f.Fact:
         answer = await self._services.limiter.admit(
             self._limits,
             self._request.expected_tokens,
@@ -60,7 +66,33 @@ class Holdings:
                 None if answer.never else answer.retry_after,
             )
         self._admission = answer
-        return f.RequestAdmitted(self._clock())
+        if self._purse is None:
+            return f.RequestAdmitted(self._clock())
+        return await self._hold(self._purse, command)
+
+    async def _hold(self, purse: Purse, command: c.AdmitRequest) -> f.Fact:
+        hard = self._plan.spending is not None
+        want = (
+            command.want
+            if hard
+            else expected_cost(
+                self._plan.models, self._plan.prompt_tokens, self._plan.output_tokens
+            )
+        )
+        ttl = self._time_left() + GRACE_SECONDS
+        refusal = await purse.open(want, command.least, ttl=ttl)
+        at = self._clock()
+        if refusal is None:
+            return f.RequestAdmitted(at, purse.held if hard else None)
+        self.leave(0)
+        if isinstance(refusal, MoneyAway):
+            return f.RequestRejected(at, "", f.BUDGETS_AWAY, refusal.why, None)
+        scope = refusal.budget.scope
+        return f.RequestRejected(at, scope, f.BUDGET, "", None, refusal)
+
+    async def extend(self, command: c.ExtendHold) -> f.Fact:
+        held = NanoUSD(0) if self._purse is None else await self._purse.extend(command.total)
+        return f.HoldExtended(self._clock(), held)
 
     async def survey(self, command: c.SurveyRoutes) -> f.Fact:
         services, at = self._services, self._clock()
@@ -156,7 +188,10 @@ class Holdings:
         return self._deadline_at - self._clock()
 
     def leave(self, tokens: int | None) -> None:
-        """Gives the admission back. `tokens`: used; None: not known, the estimate counts."""
+        """Gives back the admission, and what is held for a charge that will not come. `tokens`:
+        used; None: not known, the estimate counts."""
+        if self._purse is not None:
+            self._purse.give_back()
         if self._admission is not None:
             self._services.limiter.settle(self._admission, tokens)
             self._admission = None

@@ -106,6 +106,9 @@ class ClientSide:
         if data:
             await self._send_bytes(data)
 
+    async def cut(self, choices: int) -> None:
+        await self._send_bytes(self._encoder.cut(choices))
+
     async def finish(self, provider: str, cost: str | None, usage: Usage) -> None:
         await self._send_bytes(self._encoder.finish(provider, cost, usage))
 

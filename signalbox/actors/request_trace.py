@@ -125,6 +125,10 @@ class RequestTrace:
         if fields:
             self._note("note", "parameters_dropped", {"attempt": number, "fields": [*fields]})
 
+    def cut(self, number: int, held: str, budgets: str) -> None:
+        """The answer of the attempt ended where its budgets did."""
+        self._note("note", "budget_reached", {"attempt": number, "held": held, "budgets": budgets})
+
     def body(self, kind: str, body: bytes | bytearray, attempt: int | None = None) -> None:
         """Keeps a body as configured: whole up to the limit, redacted, or not at all.
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import trio
+from msgspec.structs import replace
 
 from signalbox.actors.alarms import Alarm
 from signalbox.actors.attempt import Attempt
@@ -40,9 +41,11 @@ from signalbox.adapters.door import DoorEncoder
 from signalbox.adapters.protocol import Delta, Seam
 from signalbox.machines import commands as c
 from signalbox.machines import facts as f
+from signalbox.machines.budget import Budget
 from signalbox.machines.lifecycle import State
 from signalbox.machines.plan import RequestPlan
 from signalbox.machines.request import decide, start
+from signalbox.machines.spending import dollars, names_of, terms_of
 from signalbox.persistence.stores import Charge
 from signalbox.types import Midstream, Request, Usage
 
@@ -67,6 +70,7 @@ class RequestRunner:
         payloads: str,
         *,
         body: bytes,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         """`body`: the request for the trace, as it came but for the caller's keys."""
         self._request = request
@@ -89,8 +93,15 @@ class RequestRunner:
         """The attempts whose content went to the client, in order."""
         self._charge: Charge | None = None
         self._state, commands = start(plan, self._trace.began)
+        self._purse = services.purse(request.id, budgets)
         self._held = Holdings(
-            request, plan, limits, services, self._clock, deadline_at=self._state.deadline_at
+            request,
+            plan,
+            limits,
+            services,
+            self._clock,
+            deadline_at=self._state.deadline_at,
+            purse=self._purse,
         )
         self._decided = self._state
         """What the state becomes with the commands of the last decision."""
@@ -258,7 +269,9 @@ class RequestRunner:
             case c.StartTimer():
                 self._start_timer(command)
             case c.AdmitRequest():
-                return await self._held.admit()
+                return await self._held.admit(command)
+            case c.ExtendHold():
+                return await self._held.extend(command)
             case c.SurveyRoutes():
                 return await self._held.survey(command)
             case c.AcquireLease():
@@ -315,6 +328,7 @@ class RequestRunner:
         services, route = self._services, command.route
         attempt = self._held.attempts[command.attempt]
         attempt.timeouts, attempt.resume = command.timeouts, command.resume
+        attempt.max_tokens = command.max_tokens
         attempt.sent_before = self._transcript.text if command.resume is not None else ""
         attempt.health_number = await services.health.attempt_started(
             route.id, retry=command.retry, hedge=command.hedge
@@ -324,7 +338,7 @@ class RequestRunner:
             upstream=services.upstream,
             alarms=services.alarms,
             deliver=self._deliver,
-            delivered=lambda: self._transcript.delivered,
+            delivered=self._delivered,
             may_retry=services.health.may_retry,
             clock=self._clock,
             wall_clock=services.wall_clock,
@@ -335,10 +349,21 @@ class RequestRunner:
         )
         self._begin(Call(attempt, self._request, tools))
 
-    async def _deliver(self, deltas: Sequence[Delta]) -> None:
-        await self._client.deltas(deltas)
+    async def _deliver(self, deltas: Sequence[Delta]) -> int:
+        if self._purse is not None:
+            deltas = deltas[: await self._purse.cover(deltas)]
+        if deltas:
+            await self._client.deltas(deltas)
         for delta in deltas:
             self._transcript.add(delta)
+        return len(deltas)
+
+    def _delivered(self) -> f.Delivered:
+        delivered = self._transcript.delivered
+        if self._purse is None:
+            return delivered
+        sent = self._purse.sent
+        return replace(delivered, tokens=sent.tokens, cost=sent.cost)
 
     async def _commit(self, number: int) -> None:
         attempt = self._held.attempts[number]
@@ -348,6 +373,10 @@ class RequestRunner:
             route, sent = attempt.route, self._transcript.delivered.text
             await self._client.seam(Seam(route.provider, route.model, attempt.resume, sent))
         self._told.append(attempt)
+        state = self._state
+        if self._purse is not None and state.plan.spending is not None:
+            terms = terms_of(state.plan.spending, state.model.name, attempt.route, state.sent)
+            self._purse.follow(terms, state.sent)
         attempt.commit()
 
     def _settle(self, command: c.SettleAttempt) -> None:
@@ -368,10 +397,17 @@ class RequestRunner:
         told = self._told if attempt in self._told else [*self._told, attempt]
         charge = self._charge_of(told, command.reason)
         assert charge is not None, "what was told has a cost, be it unknown"
+        if self._purse is not None:
+            self._purse.charging()
         trouble = await record(self._services.ledger, charge)
         if trouble is not None:
             return f.ChargeFailed(self._clock(), command.attempt, trouble)
         self._charge = charge
+        if self._purse is not None:
+            self._purse.settle(charge)
+        output = None if charge.usage.estimated else charge.usage.output_total
+        if output is not None:
+            self._services.sizes.learn(self._state.model.name, self._request.key_id, output)
         return f.ChargeRecorded(self._clock(), command.attempt)
 
     async def _note_costs(self, command: c.FinishRequest) -> None:
@@ -412,6 +448,10 @@ class RequestRunner:
             await self._commit(number)
             await self._client.deltas(attempt.held)
         assert self._charge is not None, "an answer ends when its charge is recorded"
+        if attempt.cut and self._purse is not None:
+            hard = [budget for budget in self._purse.budgets if budget.hard]
+            self._trace.cut(number, dollars(self._purse.held), names_of(hard))
+            await self._client.cut(self._request.choices)
         await self._client.finish(provider, cost, self._charge.usage)
 
     def _leave(self) -> None:

@@ -10,18 +10,23 @@ import trio
 
 from signalbox.actors.affinity import Affinity
 from signalbox.actors.alarms import Alarms
+from signalbox.actors.answer_sizes import AnswerSizes
 from signalbox.actors.attempt_tools import STATIC, Endpoint
+from signalbox.actors.budgets_of import NO_BUDGETS, BudgetsOf
 from signalbox.actors.health import Health
 from signalbox.actors.key_pool import KeyPool
 from signalbox.actors.ledger import Ledger
+from signalbox.actors.money import Money
 from signalbox.actors.ports import Credentials, Upstream
 from signalbox.actors.provider_state import ProviderState
+from signalbox.actors.purse import Purse
 from signalbox.actors.rate_limiter import RateLimiter
 from signalbox.actors.stored_keys import CallersKeys, nothing_stored
 from signalbox.actors.trace_hub import TraceHub
 from signalbox.actors.trace_writer import TraceWriter
 from signalbox.adapters.modalities import beyond, content_field
 from signalbox.adapters.registry import ProviderAdapters
+from signalbox.machines.budget import Budget
 from signalbox.machines.facts import Candidate, Headroom, Unavailable, Warmth
 from signalbox.types import Request, Route
 
@@ -134,3 +139,13 @@ class RunnerServices(Surveyor, frozen=True):
     credentials: Credentials = STATIC
     clock: Callable[[], float] = trio.current_time
     """Monotonic, in seconds: trio's."""
+    money: Money | None = None
+    """None: nobody has budgets."""
+    budgets_of: BudgetsOf = NO_BUDGETS
+    sizes: AnswerSizes = msgspec.field(default_factory=AnswerSizes)
+
+    def purse(self, request_id: str, budgets: Sequence[Budget]) -> Purse | None:
+        """For a request under these budgets; None where there are none."""
+        if not budgets or self.money is None:
+            return None
+        return Purse(request_id, budgets, self.money, self.alarms, self.wall_clock)

@@ -9,6 +9,7 @@ extension that is silently without effect is worse than none.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -25,14 +26,16 @@ from signalbox.http.extension_fields import (
     whole_of,
 )
 from signalbox.http.provider_preferences import provider_preferences
-from signalbox.types import LONGEST_TAG, MOST_TAGS, Extra, Midstream, Preset
+from signalbox.machines.budget import MOST
+from signalbox.prices import NANO_PER_USD
+from signalbox.types import LONGEST_TAG, MOST_TAGS, Extra, Midstream, NanoUSD, Preset, usd
 
 HEADER = "x-signalbox-extra"
-NOT_YET = frozenset({"max_cost"})
-"""Extensions of the contract whose parts are not there yet."""
 PAYLOAD_MODES = ("full", "redacted", "off")
 MOST_FALLBACKS = 16
 """More models than this in one request is a mistake or an attack, not a fallback chain."""
+LEAST_COST = 1e-9
+"""US dollars: the smallest amount that is kept."""
 LONGEST_WAIT = 86_400.0
 """Seconds: a day, longer than any clock that the configuration can set."""
 
@@ -67,8 +70,6 @@ def parse_extra(
         return _NOTHING_ASKED
     parsed: dict[str, Any] = {}
     for name, (where, value) in fields.items():
-        if name in NOT_YET:
-            raise BadExtension(where, "this version does not have it yet")
         parser = _PARSERS.get(name)
         if parser is None:
             raise BadExtension(where, f"unknown; the extensions are {', '.join(sorted(_PARSERS))}")
@@ -216,6 +217,11 @@ def _provider(where: str, value: object) -> dict[str, Any]:
     return {"provider": provider_preferences(where, value)}
 
 
+def _max_cost(where: str, value: object) -> dict[str, Any]:
+    dollars = number_of(where, value, LEAST_COST, float(usd(MOST)))
+    return {"max_cost": NanoUSD(int(Decimal(repr(dollars)) * NANO_PER_USD))}
+
+
 def _byok(where: str, value: object) -> dict[str, Any]:
     return {"byok": callers_keys(where, value)}
 
@@ -230,6 +236,7 @@ _PARSERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "payloads": _payloads,
     "unsupported": _unsupported,
     "tags": _tags,
+    "max_cost": _max_cost,
     "byok": _byok,
     "preset": lambda where, value: {},  # It is in the request by then (`presets.py`).
 }

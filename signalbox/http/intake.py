@@ -32,6 +32,7 @@ from signalbox.http.extension_fields import BadExtension
 from signalbox.http.extensions import HEADER, NO_EXTENSIONS, parse_extra
 from signalbox.http.model_access import allowed_chain
 from signalbox.http.presets import Expanded, Presets, expanded
+from signalbox.machines.budget import Budget
 from signalbox.machines.decisions import refusal
 from signalbox.machines.plan import RequestPlan
 from signalbox.types import (
@@ -67,6 +68,8 @@ class Intake(msgspec.Struct, frozen=True):
     """`full`, `redacted` or `off`."""
     recorded_body: bytes
     """The body for the trace: as it came, but for the caller's keys."""
+    budgets: tuple[Budget, ...] = ()
+    """What it costs counts under these."""
 
 
 def take_in(

@@ -50,6 +50,7 @@ from signalbox.http.exchanges import JSON, Exchange
 from signalbox.http.explain_api import explained, place_of, random_of
 from signalbox.http.intake import PRESET, Intake, take_in
 from signalbox.http.models_api import models_reply, place_of_client
+from signalbox.http.request_budgets import with_budgets
 from signalbox.http.state_pins import pin_to_state
 from signalbox.http.stored_answers import Ask, StoredAnswers
 from signalbox.http.tool_states import with_tool_states
@@ -201,7 +202,9 @@ class ModelDoors:
             intake, services, state, exchange.headers, limit=server.max_body_bytes
         )
         intake = await pin_to_state(intake, state)
-        return await with_tool_states(intake, self._services)
+        intake = await with_tool_states(intake, services)
+        usual = self._settings.limits.default_max_tokens
+        return with_budgets(intake, key, services.budgets_of, services.sizes, usual)
 
     async def _ask(self, exchange: Exchange, key: GatewayKey) -> None:
         await self._run(exchange, key, await self._take_in(exchange, key))
@@ -229,6 +232,7 @@ class ModelDoors:
             port,
             intake.payloads,
             body=intake.recorded_body,
+            budgets=intake.budgets,
         )
         if request.stream and door.keep_alive is not None:
             seconds = self._settings.server.keepalive

@@ -22,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from signalbox.machines.budget import MOST, Budget, BudgetScope
-from signalbox.types import InputBound, ModelPlan, NanoUSD, Price, Route, usd
+from signalbox.types import InputBound, ModelPlan, NanoUSD, Price, Route, Usage, usd
 
 LEAST_OUTPUT = 256
 """Tokens of an answer for which it is worth to begin: a short paragraph. With less left a client is
@@ -202,6 +202,14 @@ def opening(spending: Spending, models: Sequence[ModelPlan]) -> tuple[NanoUSD, N
     ]
     least = min((terms.needs for each in all_terms for terms in each), default=NanoUSD(0))
     return max([least, *(terms.wants for terms in all_terms[0])]), least
+
+
+def expected_cost(models: Sequence[ModelPlan], prompt: int, output: int) -> NanoUSD:
+    """What a request is likely to cost where no hard budget bounds it: on the first route of known
+    price; 0 where there is none."""
+    usage = Usage(prompt=prompt, completion=output)
+    costs = (route.price.cost(usage) for model in models for route in model.routes)
+    return next((cost for cost in costs if cost is not None), NanoUSD(0))
 
 
 def wanted_for(
