@@ -93,6 +93,7 @@ def _spending(intake: Intake, hard: Iterable[Budget], sizes: AnswerSizes, usual:
         streamed=request.stream,
         usual=usual,
         image_tokens=images,
-        callers_own=tuple(request.byok),
+        # Where the gateway's own key may stand in for the caller's, that has to be paid for.
+        callers_own=() if plan.byok_fallback else tuple(request.byok),
         **writes,
     )
