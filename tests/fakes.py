@@ -245,7 +245,7 @@ class MemoryStore:
         found = self._managed.get((kind, *key))
         return found if isinstance(found, kind) else None
 
-    def change(self, changes: Sequence[Change], audit: AuditRecord) -> None:
+    def change(self, changes: Sequence[Change], audit: AuditRecord, *more: AuditRecord) -> None:
         self.fault("change")
         managed = dict(self._managed)
         for change in changes:
@@ -259,7 +259,7 @@ class MemoryStore:
             else:
                 managed[place] = record
         self._managed = managed
-        self.audits.append(audit)
+        self.audits += [audit, *more]
         self._mark += 1
 
     def audit(

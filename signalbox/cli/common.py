@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -168,7 +168,13 @@ def unix_now() -> float:
 
 
 def new_id() -> str:
-    return Uuid7Generator(unix_now, secrets.randbits)()
+    """Each sorts after the one before."""
+    return _ids()()
+
+
+@cache
+def _ids() -> Uuid7Generator:
+    return Uuid7Generator(unix_now, secrets.randbits)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

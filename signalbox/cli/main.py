@@ -14,6 +14,8 @@ COMMANDS = {
     "check": "Checks the configuration and shows every model's routes.",
     "explain": "Shows what the chat completion request in FILE would do.",
     "keys": "Gateway keys: what clients present.",
+    "users": "Who owns keys and credits, and who may sign in.",
+    "presets": "What requests may leave open, by name.",
     "admin-token": "The token that opens the traces.",
     "master-key": "The keys that stored secrets are sealed under.",
     "trace": "Shows a saved request: what was decided, when, and why.",

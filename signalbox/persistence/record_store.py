@@ -26,6 +26,7 @@ class RecordExists(SignalboxError):
 
     def __init__(self, table: str, fields: Sequence[str]) -> None:
         super().__init__(f"{table}: there is one with the same {' and '.join(fields)} already")
+        self.table = table
         self.fields = tuple(fields)
 
 
@@ -120,16 +121,18 @@ class RecordStore(ABC):
             found = session.execute(f"{table.select} WHERE {table.by_key}", _told(key)).fetchone()
         return None if found is None else table.read(found)
 
-    def change(self, changes: Sequence[Change], audit: AuditRecord) -> None:
-        """All of it and the audit, or nothing. Durable when it returns.
+    def change(self, changes: Sequence[Change], audit: AuditRecord, *more: AuditRecord) -> None:
+        """All of it with its audit, or nothing. Durable when it returns. Changes of several kinds
+        have an audit each.
 
         Raises `RecordExists`, `RecordMissing`, `ValueError` (a value that no database keeps).
         """
-        noted = AUDIT.values(audit)
+        noted = [AUDIT.values(each) for each in (audit, *more)]
         with self._changing(f"{audit.action} a {audit.kind}") as session:
             for change in changes:
                 _perform(session, change)
-            session.execute(AUDIT.insert, noted)
+            for values in noted:
+                session.execute(AUDIT.insert, values)
 
     def audit(
         self, *, limit: int, before: str | None = None, where: Mapping[str, object] | None = None
