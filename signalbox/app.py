@@ -323,6 +323,7 @@ def build(
             now=now,
             new_id=services.new_id,
             check=live.check,
+            vault=vault,
             turn=trio.Lock(),
         )
         return make_pages(

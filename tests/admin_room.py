@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,16 +15,17 @@ import msgspec
 import trio
 
 from signalbox.config import Overlay, Settings, load_settings
-from signalbox.errors import SignalboxError
 from signalbox.http.admin.access import AdminAccess
 from signalbox.http.admin.api import AdminApi
 from signalbox.http.admin.desk import Desk
 from signalbox.http.admin.openapi import ROOT
 from signalbox.http.admin.table import OPERATIONS
 from signalbox.http.asgi import Message
+from signalbox.persistence.master_keys import MasterKeys
 from signalbox.persistence.overlay import read_overlay
-from signalbox.persistence.records import ProviderKeyRecord
+from signalbox.persistence.sealed_records import secret_of
 from signalbox.persistence.sqlite import SqliteStore
+from signalbox.persistence.vault import Vault
 from signalbox.types import Secret
 from tests import records
 from tests.fakes import InlineWorkers
@@ -57,6 +59,7 @@ class AdminRoom:
         (folder / "signalbox.toml").write_text(CONFIG, encoding="utf-8")
         self.settings: Settings = load_settings(None, {}, folder)
         self.store = SqliteStore.open(folder / "signalbox.db")
+        self.vault = Vault(MasterKeys(None, folder / "master-keys"))
         self.refreshed = 0
         workers = InlineWorkers()
         access = AdminAccess(Secret(ADMIN_TOKEN), self.store, workers, lambda: NOW)
@@ -69,16 +72,19 @@ class AdminRoom:
             now=lambda: NOW,
             new_id=records.fresh_id,
             check=self._check,
+            vault=self.vault,
             turn=trio.Lock(),
         )
         self.api = AdminApi(access, desk, OPERATIONS, patience=5.0)
 
     async def _refresh(self) -> None:
         self.refreshed += 1
-        self.settings = load_settings(None, {}, self._folder, read_overlay(self.store, _no_keys))
+        self.settings = load_settings(
+            None, {}, self._folder, read_overlay(self.store, partial(secret_of, self.vault))
+        )
 
     async def _check(self, change: Callable[[Overlay], Overlay]) -> Settings:
-        overlay = change(read_overlay(self.store, _no_keys))
+        overlay = change(read_overlay(self.store, partial(secret_of, self.vault)))
         return load_settings(None, {}, self._folder, overlay)
 
     def close(self) -> None:
@@ -123,10 +129,6 @@ class AdminRoom:
         head, *parts = messages
         told = {name.decode(): value.decode() for name, value in head["headers"]}
         return Answer(head["status"], told, b"".join(part["body"] for part in parts))
-
-
-def _no_keys(record: ProviderKeyRecord) -> Secret:
-    raise SignalboxError(f"the key {record.label} cannot be unsealed here")
 
 
 def _json(body: object) -> bytes:

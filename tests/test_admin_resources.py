@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
+from signalbox.persistence.records import ByokKeyRecord
+from signalbox.persistence.sealed_records import secret_of
 from tests import records
 from tests.admin_client import UNKNOWN_ID, fresh
 from tests.admin_room import AdminRoom, Answer, room_in
@@ -308,3 +310,69 @@ def test_what_is_no_credit_is_refused(room: AdminRoom, wrong: dict[str, Any], pa
     error = refused(room.ask("POST", "/credits", given | wrong), 400, "invalid_value")
     assert error["param"] == param
     refused(room.ask("GET", "/credits/declared:test"), 404, "balance_not_found")
+
+
+# Keys for providers
+
+CANARY = "sk-canary-of-a-provider-0123"
+
+
+def test_a_provider_key_is_written_and_never_read(room: AdminRoom) -> None:
+    given = {"provider": "local", "secret": CANARY, "rpm": 5}
+    made = told(room.ask("POST", "/provider-keys", given), 201)
+    assert (made["label"], made["rpm"], made["enabled"]) == ("…0123", 5, True)
+    [key] = room.settings.providers["local"].keys
+    assert key.secret is not None
+    assert (key.secret.reveal(), key.rpm) == (CANARY, 5)
+    path = f"/provider-keys/{made['id']}"
+    assert told(room.ask("GET", path)) == made
+    changed = told(room.ask("PATCH", path, {"enabled": False}))
+    assert not changed["enabled"]
+    assert [each.secret for each in room.settings.providers["local"].keys] == [None]
+    for read in ("/provider-keys", path, "/audit", "/providers/local", "/keys"):
+        assert CANARY.encode() not in room.ask("GET", read).body
+    assert room.ask("DELETE", path).status == 204
+    refused(room.ask("GET", path), 404, "provider_key_not_found")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"provider": "lokal"}, "provider"),
+        ({"secret": "a b"}, "secret"),
+        ({"secret": ""}, "secret"),
+    ],
+)
+def test_what_is_no_provider_key_is_refused(
+    room: AdminRoom, wrong: dict[str, Any], param: str
+) -> None:
+    given = {"provider": "local", "secret": CANARY}
+    answer = room.ask("POST", "/provider-keys", given | wrong)
+    assert refused(answer, 400, "invalid_value")["param"] == param
+    assert CANARY.encode() not in answer.body
+
+
+def test_a_provider_with_keys_is_not_deleted(room: AdminRoom) -> None:
+    provider = {"api": "openai", "base_url": "http://127.0.0.1:2/v1", "keys": []}
+    told(room.ask("PUT", "/providers/mine", {"document": provider}))
+    given = {"provider": "mine", "secret": CANARY}
+    made = told(room.ask("POST", "/provider-keys", given), 201)
+    refused(room.ask("DELETE", "/providers/mine"), 409, "in_use")
+    assert room.ask("DELETE", f"/provider-keys/{made['id']}").status == 204
+    assert room.ask("DELETE", "/providers/mine").status == 204
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_callers_key_is_kept_for_a_gateway_key(room: AdminRoom, declared: bool) -> None:
+    made = told(room.ask("POST", "/keys", {"name": "ci"}), 201)
+    path = f"/keys/{'declared:test' if declared else made['id']}/byok"
+    for secret in (CANARY, f"{CANARY}-second"):
+        kept = told(room.ask("PUT", f"{path}/openai", {"secret": secret}))
+        assert kept["label"] == f"…{secret[-4:]}"
+        [record] = room.store.records(ByokKeyRecord)
+        assert secret_of(room.vault, record).reveal() == secret
+    assert told(room.ask("GET", path))["data"] == [kept]
+    assert CANARY.encode() not in room.ask("GET", path).body + room.ask("GET", "/audit").body
+    assert room.ask("DELETE", f"{path}/openai").status == 204
+    refused(room.ask("DELETE", f"{path}/openai"), 404, "callers_key_not_found")
+    refused(room.ask("GET", f"/keys/{UNKNOWN_ID}/byok"), 404, "key_not_found")

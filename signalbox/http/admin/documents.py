@@ -20,7 +20,7 @@ from signalbox.http.admin.fields import Line, Usd, as_kept, version_of
 from signalbox.http.admin.operations import Body, Operation, View
 from signalbox.http.admin.resources import AnyCall, Page, Paging, Source, paged
 from signalbox.persistence.record_store import Change, Delete, Insert, Update
-from signalbox.persistence.records import ConfigEntryRecord
+from signalbox.persistence.records import ConfigEntryRecord, ProviderKeyRecord
 from signalbox.types import Route
 
 Section = Literal["providers", "models", "aliases"]
@@ -236,6 +236,11 @@ async def _delete(kind: Kind, call: AnyCall) -> None:
     before = await _to_change(kind, call)
     if before is None:
         raise problems.not_found(kind.kind, name)
+
+    if kind.section == "providers":
+        keys = await desk.readers.run(desk.store.records, ProviderKeyRecord, {"provider": name})
+        if keys:
+            raise problems.in_use(kind.kind, [f"the provider key {key.label}" for key in keys])
 
     def without(overlay: Overlay) -> Overlay:
         return overlay.without_entry(kind.section, name)

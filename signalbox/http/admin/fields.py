@@ -20,6 +20,7 @@ from signalbox.types import LONGEST_TAG, NanoUSD, usd
 _LINE = r"^[^\x00-\x1f\x7f]+(?!\n)$"
 _AMOUNT = r"^[0-9]{1,9}(\.[0-9]{1,9})?(?!\n)$"
 _SIGNED = r"^-?[0-9]{1,9}(\.[0-9]{1,9})?(?!\n)$"
+_PRINTABLE = r"^[\x21-\x7e]+(?!\n)$"
 _ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\n)$"
 _SLUG = r"^[A-Za-z0-9][A-Za-z0-9_.-]*(?!\n)$"
 
@@ -27,6 +28,7 @@ PATTERN_WORDS = {
     _LINE: "one line of text without control characters",
     _AMOUNT: "an amount in US dollars with at most nine digits before and after the point",
     _SIGNED: "an amount in US dollars with at most nine digits before and after the point",
+    _PRINTABLE: "printable ASCII without spaces",
     _ID: "an id, which is a UUIDv7",
     _SLUG: "letters, digits, `_`, `.` and `-`, with a letter or a digit first",
 }
@@ -36,6 +38,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE)]
 Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_TAG, pattern=_LINE)]
 Line = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
 Slug = Annotated[str, Meta(min_length=1, max_length=100, pattern=_SLUG)]
+SecretText = Annotated[str, Meta(min_length=1, max_length=8192, pattern=_PRINTABLE)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=1000)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 UnixTime = Annotated[float, Meta(ge=0, le=2**40, description="Unix time in seconds.")]

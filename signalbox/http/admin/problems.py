@@ -146,6 +146,12 @@ def database_away(error: Exception) -> RequestError:
     )
 
 
+def vault_locked(error: Exception) -> RequestError:
+    return RequestError(
+        ApiError(status=503, type="server_error", code="master_key_missing", message=str(error))
+    )
+
+
 def own_fault() -> RequestError:
     return RequestError(
         ApiError(

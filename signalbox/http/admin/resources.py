@@ -106,13 +106,16 @@ def given_fields(body: Body | Query) -> dict[str, Any]:
 # The operations
 
 
-def operations_of(resource: Resource[M], read: Operation | None = None) -> tuple[Operation, ...]:
-    """List, create, read (where it is not done otherwise), update, delete."""
+def operations_of(
+    resource: Resource[M], *, create: Operation | None = None, read: Operation | None = None
+) -> tuple[Operation, ...]:
+    """List, create and read (where that is not done otherwise), update, delete."""
     kind, path = resource.kind, resource.path
     one, view = f"{path}/{{id}}", resource.view
     return (
         listing(resource),
-        Operation(
+        create
+        or Operation(
             "POST",
             path,
             f"Make a {kind}",

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from signalbox.http.admin import audit, budgets, credits, documents, keys, presets, session, users
+from signalbox.http.admin import (
+    audit,
+    budgets,
+    credits,
+    documents,
+    keys,
+    presets,
+    secrets,
+    session,
+    users,
+)
 from signalbox.http.admin.operations import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -12,6 +22,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *budgets.OPERATIONS,
     *presets.OPERATIONS,
     *documents.OPERATIONS,
+    *secrets.OPERATIONS,
     *credits.OPERATIONS,
     *audit.OPERATIONS,
 )
