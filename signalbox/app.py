@@ -247,7 +247,12 @@ def build(
     readers, writers = reader_threads(), writer_threads()
     ledger = Ledger(supervisor, store, ChargeSpool(data_dir / "charges.spool"), ledger_threads())
     writer = TraceWriter(
-        supervisor, store, writers, retention_days=settings.traces.retention_days, now=now
+        supervisor,
+        store,
+        writers,
+        retention_days=settings.traces.retention_days,
+        payload_retention_days=settings.traces.payload_retention_days,
+        now=now,
     )
     key_ring = KeyRing(store, readers, declared_keys(settings), now)
     directory = Directory(store, readers, settings)

@@ -33,6 +33,12 @@ def check_rules(document: Document, timeouts: Timeouts, report: Report) -> None:
             _warn_of_timeouts(("models", name), model.timeouts, own, report)
     if document.limits.burst is not None and document.limits.rpm is None:
         report.warn(("limits", "burst"), "has no effect without limits.rpm")
+    payload_days = document.traces.payload_retention_days
+    if payload_days is not None and payload_days >= document.traces.retention_days:
+        report.warn(
+            ("traces", "payload_retention_days"),
+            f"has no effect: traces go after {document.traces.retention_days} days, with theirs",
+        )
     for path in _without_effect(document):
         report.warn(path, "has no effect in this version")
 

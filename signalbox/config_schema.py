@@ -19,6 +19,7 @@ from signalbox.types import RetryPolicy, Timeouts
 Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Days = Annotated[int, Meta(ge=1, le=36_500)]
 Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 
 MIB = 1024 * 1024
@@ -117,7 +118,9 @@ class Traces(Table, frozen=True):
     payloads: Literal["full", "redacted", "off"] = "full"
     max_payload_bytes: Annotated[int, Meta(ge=0, le=64 * MIB)] = 256 * 1024
     """Of one recorded body. A batch of traces is written at 1 MB, so a few fit into one."""
-    retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 7
+    retention_days: Days = 7
+    payload_retention_days: Days | None = None
+    """Of recorded bodies; None: as long as their traces."""
 
 
 class Alerts(Table, frozen=True):

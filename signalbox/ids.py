@@ -30,8 +30,14 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
         raise ValueError(f"random_bits is {random_bits}, expected {RANDOM_BITS} bits")
     rand_a = random_bits >> _RAND_B_BITS
     rand_b = random_bits & ((1 << _RAND_B_BITS) - 1)
-    text = f"{unix_ms << 80 | _VERSION | rand_a << 64 | _VARIANT | rand_b:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _canonical(unix_ms << 80 | _VERSION | rand_a << 64 | _VARIANT | rand_b)
+
+
+def first_id(at: float) -> str:
+    """Before all UUIDv7 that are made from this moment on (Unix seconds), and after those before
+    it."""
+    unix_ms = min(max(round(at * 1000), 0), _MAX_MS)
+    return _canonical(unix_ms << 80)
 
 
 def is_uuid7(text: str) -> bool:
@@ -91,3 +97,8 @@ class Uuid7Generator:
             self._ms = max(now_ms, self._ms + 1)
             self._random = self._random_bits(RANDOM_BITS)
         return uuid7(self._ms, self._random)
+
+
+def _canonical(number: int) -> str:
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

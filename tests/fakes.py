@@ -104,6 +104,8 @@ class MemoryStore:
     def __init__(self, fault: Fault = no_fault) -> None:
         self.fault = fault
         self.calls: list[tuple[str, int]] = []
+        self.payloads_older_than: float | None = None
+        """What the last step of retention was told."""
         self.charges: dict[str, Charge] = {}
         """By request id."""
         self.traces: dict[str, TraceRecord] = {}
@@ -194,7 +196,15 @@ class MemoryStore:
     def delete_these_traces(self, ids: Sequence[str]) -> int:
         raise NotImplementedError("only the command line asks for this")
 
-    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+    def sweep_traces(
+        self,
+        *,
+        now: float,
+        older_than: float,
+        limit: int,
+        payloads_older_than: float | None = None,
+    ) -> Swept:
+        self.payloads_older_than = payloads_older_than
         deleted = self.delete_traces(older_than=older_than, limit=limit)
         return Swept(deleted, more=deleted == limit)
 

@@ -290,6 +290,8 @@ model = "m"
 extra = {{ retry = 1 }}
 [limits]
 default_max_tokens = 100
+[traces]
+payload_retention_days = 7
 """,
         {"KEY": CANARY},
     )
@@ -298,6 +300,8 @@ default_max_tokens = 100
         "a secret in the configuration itself is for trials only",
         "signalbox.toml:8: models.m.fallbacks[0]: "
         "has no effect: a model cannot fall back to itself",
+        "signalbox.toml:18: traces.payload_retention_days: "
+        "has no effect: traces go after 7 days, with theirs",
         "signalbox.toml:7: models.m.routes[0].tpm: has no effect in this version",
         "signalbox.toml:1: alerts: has no effect in this version",
     )

@@ -12,6 +12,7 @@ from signalbox.ids import (
     READ_AHEAD,
     RandomBits,
     Uuid7Generator,
+    first_id,
     is_uuid7,
     uuid7,
     uuid7_ms,
@@ -38,6 +39,12 @@ def test_an_id_is_a_uuid_of_version_7_that_carries_its_time(ms: int, random_bits
 @given(st.tuples(moments, randoms), st.tuples(moments, randoms))
 def test_ids_sort_by_time_then_by_their_random_bits(a: tuple[int, int], b: tuple[int, int]) -> None:
     assert (a < b) == (uuid7(*a) < uuid7(*b))
+
+
+@given(st.integers(1, 2**48 - 1), randoms)
+def test_the_first_id_of_a_moment_parts_those_before_from_those_after(ms: int, bits: int) -> None:
+    assert uuid7(ms - 1, bits) < first_id(ms / 1000) < uuid7(ms, bits)
+    assert first_id(-1.0) < uuid7(0, bits)
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,21 @@ def test_a_day_is_indexed_as_the_whole(store: PostgresStore, database: Database)
         assert whole
 
 
+def test_payloads_of_days_are_dropped_before_their_traces(
+    store: PostgresStore, database: Database
+) -> None:
+    sweep(store, NOON)
+    traces = [trace(NOON + days * DAY) for days in range(2)]
+    store.save_traces(traces)
+    midnight = NOON + DAY / 2
+    for older_than in (NEVER, midnight):
+        store.sweep_traces(now=NOON, older_than=older_than, limit=9, payloads_older_than=midnight)
+        bare = None if older_than else replace(traces[0], payloads=())
+        assert [store.load_trace(each.id) for each in traces] == [bare, traces[1]]
+        assert "trace_payloads_20260227" not in partitions(database, "trace_payloads")
+        assert ("traces_20260227" in partitions(database)) is not bool(older_than)
+
+
 def test_a_day_that_a_long_query_holds_is_dropped_another_time(
     store: PostgresStore, database: Database
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from signalbox.types import NanoUSD, Route, Secret, Usage
 from tests import records
 from tests.engines import OpenStore
 
+SECONDS_PER_DAY = 86_400
 NOW = 1_800_000_000.0
 """Years after the records' ids and times."""
 
@@ -287,6 +289,25 @@ def test_a_step_of_retention_takes_the_oldest_and_says_whether_there_are_more(
     steps = [store.sweep_traces(now=NOW, older_than=4.0, limit=2) for _ in range(3)]
     assert steps == [Swept(2, more=True), Swept(1, more=False), Swept(0, more=False)]
     assert [store.load_trace(trace.id) for trace in traces] == [None, None, traces[2], None]
+
+
+def test_payloads_go_before_their_traces_where_they_are_kept_for_less_time(store: Store) -> None:
+    started = [NOW - days * SECONDS_PER_DAY for days in (5.0, 3.0, 2.001, 2.0, 1.0)]
+    traces = [records.trace(records.fresh_id(round(at * 1000)), started_at=at) for at in started]
+    store.save_traces(traces)
+    sweep = partial(
+        store.sweep_traces,
+        now=NOW,
+        older_than=NOW - 4 * SECONDS_PER_DAY,
+        payloads_older_than=NOW - 2 * SECONDS_PER_DAY,
+        limit=1,
+    )
+    assert sweep() == Swept(1, more=True)
+    while sweep().more:
+        pass
+    bare = [replace(trace, payloads=()) for trace in traces]
+    expected = [None, bare[1], bare[2], traces[3], traces[4]]
+    assert [store.load_trace(trace.id) for trace in traces] == expected
 
 
 def test_a_deleted_trace_takes_its_details_with_it(store: Store) -> None:

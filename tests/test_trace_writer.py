@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
@@ -41,7 +42,9 @@ def trace(number: int, *, body_bytes: int = 0, age_days: float = 0.0) -> TraceRe
 class Bench:
     """A trace writer over a store that can be broken, and when it was called to save."""
 
-    def __init__(self, *, max_queued_bytes: int = 64_000_000) -> None:
+    def __init__(
+        self, *, max_queued_bytes: int = 64_000_000, payload_retention_days: float | None = None
+    ) -> None:
         self.saves: list[tuple[float, int]] = []
         self.fault: Callable[[str], None] = no_fault
         self.supervisor = Supervisor()
@@ -51,6 +54,7 @@ class Bench:
             self.store,
             InlineWorkers(),
             retention_days=7,
+            payload_retention_days=payload_retention_days,
             now=lambda: START + trio.current_time(),
             max_queued_bytes=max_queued_bytes,
         )
@@ -203,6 +207,17 @@ async def test_traces_past_their_time_are_deleted_in_bounded_steps(
 
         await trio.sleep(SECONDS_PER_DAY)
         assert bench.store.traces == {}
+
+
+@pytest.mark.parametrize(("days", "age"), [(None, None), (2, 2 * SECONDS_PER_DAY)])
+async def test_payloads_may_be_kept_for_less_time(
+    autojump_clock: MockClock, days: float | None, age: float | None
+) -> None:
+    bench = Bench(payload_retention_days=days)
+    async with supervised(bench.supervisor):
+        await trio.sleep(1)
+    expected = None if age is None else START - age
+    assert bench.store.payloads_older_than == pytest.approx(expected, abs=1.0)
 
 
 async def test_a_real_database_has_every_trace_after_a_stop(tmp_path: Path) -> None:

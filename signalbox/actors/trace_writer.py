@@ -65,6 +65,7 @@ class TraceWriter:
         workers: Workers,
         *,
         retention_days: float,
+        payload_retention_days: float | None = None,
         now: Callable[[], float],
         max_queued_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
@@ -72,6 +73,7 @@ class TraceWriter:
         self._store = store
         self._workers = workers
         self._retention_seconds = retention_days * SECONDS_PER_DAY
+        self._payload_seconds = payload_retention_days and payload_retention_days * SECONDS_PER_DAY
         self._now = now
         self._max_queued_bytes = max_queued_bytes
         self._saved = 0
@@ -173,6 +175,7 @@ class TraceWriter:
             self._store.sweep_traces,
             now=now,
             older_than=now - self._retention_seconds,
+            payloads_older_than=self._payload_seconds and now - self._payload_seconds,
             limit=SWEEP_TRACES,
         )
         try:

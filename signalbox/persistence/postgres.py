@@ -23,6 +23,7 @@ from signalbox.persistence.postgres_partitions import (
     MAINTENANCE_SECONDS,
     delete_strays,
     drop_days,
+    drop_payloads,
     make_days,
 )
 from signalbox.persistence.postgres_schema import prepare_schema
@@ -33,7 +34,7 @@ from signalbox.persistence.rows import (
     charge_row,
     state_row,
 )
-from signalbox.persistence.sql_store import SqlStore
+from signalbox.persistence.sql_store import SqlStore, delete_payloads
 from signalbox.persistence.stores import Charge, StateRecord, Swept, TraceRecord
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
@@ -118,15 +119,28 @@ class PostgresStore(SqlStore):
                     del batch[known]
                 _copy(connection, [*batch.values()])
 
-    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+    def sweep_traces(
+        self,
+        *,
+        now: float,
+        older_than: float,
+        limit: int,
+        payloads_older_than: float | None = None,
+    ) -> Swept:
         """Drops days that have ended by `older_than`; what is in no day's partition is deleted."""
         older_than_us = microseconds(older_than, "older_than")
         with self._connections.borrowed("make room for traces", MAINTENANCE_SECONDS) as connection:
             make_days(connection, now)
             dropped, more = drop_days(connection, older_than)
+            session = PostgresSession(connection)
             with connection.transaction():
-                strays = delete_strays(PostgresSession(connection), older_than_us, limit)
-        return Swept(dropped + strays, more or strays == limit)
+                strays = delete_strays(session, older_than_us, limit)
+            more = more or strays == limit
+            if payloads_older_than is not None:
+                more = drop_payloads(connection, payloads_older_than) or more
+                table = "trace_payloads_default"
+                more = delete_payloads(session, table, payloads_older_than, limit) == limit or more
+        return Swept(dropped + strays, more)
 
     def save_state(self, records: Sequence[StateRecord]) -> None:
         # One record of each, and in one order: two gateways never wait for each other in a ring.

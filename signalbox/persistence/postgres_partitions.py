@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
+from signalbox.ids import first_id
 from signalbox.persistence.postgres_connections import Connection
 from signalbox.persistence.postgres_statements import PostgresSession
 
@@ -66,6 +67,16 @@ def drop_days(connection: Connection, older_than: float) -> tuple[int, bool]:
     return dropped, len(old) > MOST_DAYS_DROPPED
 
 
+def drop_payloads(connection: Connection, older_than: float) -> bool:
+    """Those of days that ended by then; whether more are left."""
+    partitions = _days(connection, "trace_payloads")
+    old = sorted(day for day in partitions if _midnight(day + timedelta(days=1)) <= older_than)
+    for day in old[:MOST_DAYS_DROPPED]:
+        with _maintenance(connection):
+            connection.execute(f"DROP TABLE IF EXISTS {_name('trace_payloads', day)}")
+    return len(old) > MOST_DAYS_DROPPED
+
+
 def delete_strays(session: PostgresSession, older_than_us: int, limit: int) -> int:
     """Traces of the default partition that started before, the oldest first; how many."""
     gone = [id for (id,) in session.execute(_STRAYS, (older_than_us, limit)).fetchall()]
@@ -87,7 +98,7 @@ def _maintenance(connection: Connection) -> Iterator[None]:
 
 def _make(connection: Connection, table: str, key: str, day: date) -> None:
     name, default = _name(table, day), f"{table}_default"
-    first, end = (_first_id(each) for each in (day, day + timedelta(days=1)))
+    first, end = (first_id(_midnight(each)) for each in (day, day + timedelta(days=1)))
     connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
     connection.execute(f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
     connection.execute(
@@ -123,9 +134,3 @@ def _name(table: str, day: date) -> str:
 def _midnight(day: date) -> float:
     """At the beginning of the day, in Unix seconds."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-
-
-def _first_id(day: date) -> str:
-    """Before all UUIDv7 of the day, and after those of the day before."""
-    digits = f"{round(_midnight(day) * 1000) << 80:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

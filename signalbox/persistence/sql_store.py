@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from signalbox.ids import first_id
 from signalbox.persistence import crediting, spending
 from signalbox.persistence.columns import Row, microseconds, storable_text
 from signalbox.persistence.record_store import RecordStore, Session
@@ -179,6 +180,16 @@ class SqlStore(RecordStore):
         expired_at_us = microseconds(expired_at, "expired_at")
         with self._transaction("delete whose state it was") as session:
             return session.execute(_DELETE_EXPIRED_STATE, (expired_at_us, limit)).rowcount
+
+
+def delete_payloads(session: Session, table: str, older_than: float, limit: int) -> int:
+    """Of traces whose ids were made before, the oldest first, at most `limit`; how many. The ids
+    say when it was: no index of the traces' times has to be read past those that have none."""
+    return session.execute(
+        f"DELETE FROM {table} WHERE trace_id IN"
+        f" (SELECT trace_id FROM {table} WHERE trace_id < ? ORDER BY trace_id LIMIT ?)",
+        (first_id(older_than), limit),
+    ).rowcount
 
 
 def _delete(session: Session, ids: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ from signalbox.persistence.rows import (
     charge_row,
     state_row,
 )
-from signalbox.persistence.sql_store import SqlStore
+from signalbox.persistence.sql_store import SqlStore, delete_payloads
 from signalbox.persistence.sqlite_file import (
     connect_reader,
     connect_writer,
@@ -108,9 +108,21 @@ class SqliteStore(SqlStore):
                 for rows in batch:
                     _save(writer, [rows])
 
-    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+    def sweep_traces(
+        self,
+        *,
+        now: float,
+        older_than: float,
+        limit: int,
+        payloads_older_than: float | None = None,
+    ) -> Swept:
         deleted = self.delete_traces(older_than=older_than, limit=limit)
-        return Swept(deleted, more=deleted == limit)
+        more = deleted == limit
+        if payloads_older_than is not None:
+            with self._transaction("delete payloads") as session:
+                payloads = delete_payloads(session, "trace_payloads", payloads_older_than, limit)
+            more = more or payloads == limit
+        return Swept(deleted, more)
 
     def save_state(self, records: Sequence[StateRecord]) -> None:
         rows = [state_row(record) for record in records]

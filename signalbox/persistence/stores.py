@@ -144,7 +144,8 @@ class Swept(msgspec.Struct, frozen=True):
     """What a step of retention did."""
 
     deleted: int
-    """Traces; about how many, where they went by days."""
+    """Traces, without those that lost their payloads alone; about how many, where they went by
+    days."""
     more: bool
     """Whether there may be others to delete."""
 
@@ -233,10 +234,18 @@ class TraceStore(Protocol):
         """With their events and payloads, a hundred in a transaction; how many were there."""
         ...
 
-    def sweep_traces(self, *, now: float, older_than: float, limit: int) -> Swept:
+    def sweep_traces(
+        self,
+        *,
+        now: float,
+        older_than: float,
+        limit: int,
+        payloads_older_than: float | None = None,
+    ) -> Swept:
         """A step of retention: deletes traces that started before `older_than`, at most `limit`, or
         whole days at once where the engine keeps them apart; there a trace goes with its day, when
-        all of it is that old. Also makes ready what the days after `now` need.
+        all of it is that old. Then the payloads of traces whose ids are older than the other time,
+        in the same way. Also makes ready what the days after `now` need.
         """
         ...
 
