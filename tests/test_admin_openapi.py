@@ -29,7 +29,7 @@ from tests.gateway import (
     simulated_provider,
 )
 
-EXAMPLES = 6
+EXAMPLES = 3
 """Of each operation, beside those that schemathesis makes of every boundary."""
 CONFIG = """
 [phases.coverage]
