@@ -16,6 +16,7 @@ _RAND_B_BITS = 62
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _STEP_BITS = 32
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -38,6 +39,11 @@ def first_id(at: float) -> str:
     it."""
     unix_ms = min(max(round(at * 1000), 0), _MAX_MS)
     return _canonical(unix_ms << 80)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID of any version in canonical form."""
+    return _UUID.fullmatch(text) is not None
 
 
 def is_uuid7(text: str) -> bool:

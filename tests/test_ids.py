@@ -13,6 +13,7 @@ from signalbox.ids import (
     RandomBits,
     Uuid7Generator,
     first_id,
+    is_uuid,
     is_uuid7,
     uuid7,
     uuid7_ms,
@@ -72,6 +73,13 @@ def test_what_is_no_canonical_uuid7_is_refused(text: str) -> None:
     assert not is_uuid7(text)
     with pytest.raises(ValueError, match="not a UUIDv7"):
         uuid7_ms(text)
+
+
+@given(st.uuids())
+def test_a_uuid_of_any_version_is_one_in_canonical_form(one: uuid.UUID) -> None:
+    assert is_uuid(str(one))
+    for other in (one.hex, f"{one}\n", f"{{{one}}}", str(one)[1:], f"G{str(one)[1:]}"):
+        assert not is_uuid(other)
 
 
 @given(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import psycopg
 import pytest
@@ -200,6 +201,18 @@ def test_a_charge_under_a_taken_id_is_refused_and_not_passed_over(store: Postgre
 def test_a_charge_without_a_proper_id_is_named(store: PostgresStore, field: str) -> None:
     with pytest.raises(ValueError, match="the charge of request"):
         store.append_charges([records.charge(), replace(records.charge(), **{field: "x"})])
+
+
+def test_a_charge_may_have_an_id_that_was_made_of_something_else(store: PostgresStore) -> None:
+    charge = replace(records.charge(), request_id=str(uuid5(NAMESPACE_OID, "imported")))
+    store.append_charges([charge])
+    assert store.load_charge(charge.request_id) == charge
+
+
+def test_a_payment_without_a_proper_id_is_named(store: PostgresStore) -> None:
+    entry = replace(records.charge(amount=1), kind="top_up", request_id="x")
+    with pytest.raises(ValueError, match="request_id is 'x'"):
+        store.credit(entry, records.audit())
 
 
 # What clients may send

@@ -14,7 +14,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from signalbox.config_postgres import PostgresUrl
-from signalbox.ids import is_uuid7
+from signalbox.ids import is_uuid
 from signalbox.persistence import postgres_ledger
 from signalbox.persistence.columns import CorruptRow, microseconds
 from signalbox.persistence.postgres_changes import ChangeListener
@@ -98,7 +98,7 @@ class PostgresStore(SqlStore):
         return cls(database, connections)
 
     def is_id(self, text: str) -> bool:
-        return is_uuid7(text)
+        return is_uuid(text)
 
     def append_charges(self, charges: Sequence[Charge]) -> None:
         rows = [charge_row(charge) for charge in charges]

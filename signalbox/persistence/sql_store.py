@@ -89,6 +89,8 @@ class SqlStore(RecordStore):
             return spending.balances(session, accounts)
 
     def credit(self, entry: Charge, audit: AuditRecord) -> Charge:
+        if not self.is_id(entry.request_id):
+            raise ValueError(f"request_id is {entry.request_id!r}, expected a UUID")
         with self._changing(f"add a {entry.kind} to the ledger") as session:
             return crediting.credit(session, entry, audit)
 
