@@ -339,7 +339,7 @@ def build(
             metrics=MetricsSources(supervisor, key_pool, limiter, health, stores.shared),
         )
 
-    account = AccountApi(store, readers, now)
+    account = AccountApi(store, readers, now, money, directory)
     doors = ModelDoors(settings, models, key_ring, services, account, directory)
     # In a thread: the import would hold up the requests that are under way.
     application = Application(doors, HealthApi(readiness), partial(readers.run, make_pages))

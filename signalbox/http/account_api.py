@@ -14,18 +14,30 @@ from typing import Any
 
 import msgspec
 
+from signalbox.actors.budgets_of import NO_BUDGETS, BudgetsOf
 from signalbox.actors.key_ring import GatewayKey
+from signalbox.actors.money import Money
 from signalbox.actors.ports import Workers
 from signalbox.errors import ApiError, StoreUnavailable
 from signalbox.http.asgi import RequestError
 from signalbox.http.paths import Endpoint
 from signalbox.ids import is_uuid7
+from signalbox.machines.budget import Period
 from signalbox.machines.decisions import refusal
+from signalbox.persistence.money_stores import Standing
 from signalbox.persistence.stores import Charge, SpendingQuery, Store, TraceRecord
 from signalbox.types import NanoUSD, Usage, usd
 
 _HEAD = re.compile("[a-z]{1,16}[-_]")
 """What ids of the gateway's own making have before the trace id: `gen-`, `chatcmpl-`, `resp_`."""
+
+_RESETS = {
+    Period.HOUR: "hourly",
+    Period.DAY: "daily",
+    Period.WEEK: "weekly",
+    Period.MONTH: "monthly",
+}
+"""OpenRouter's words; a budget for good does not begin again."""
 
 
 class AccountApi(msgspec.Struct, frozen=True):
@@ -34,6 +46,8 @@ class AccountApi(msgspec.Struct, frozen=True):
     store: Store
     readers: Workers
     now: Callable[[], float]
+    money: Money | None = None
+    budgets_of: BudgetsOf = NO_BUDGETS
 
     async def reply(
         self, endpoint: Endpoint, key: GatewayKey, query: Mapping[str, str]
@@ -66,13 +80,13 @@ class AccountApi(msgspec.Struct, frozen=True):
         since = (0.0, today.timestamp(), monday.timestamp(), today.replace(day=1).timestamp())
         queries = [SpendingQuery("key", key.id, time) for time in since]
         total, day, week, month = await self.readers.run(self.store.spent, queries)
-        limits = key.limits
+        limits, own = key.limits, await self._own_budget(key)
         return {
             "data": {
                 "label": key.name,
-                "limit": None,
-                "limit_remaining": None,
-                "limit_reset": None,
+                "limit": None if own is None else _money(own.limit),
+                "limit_remaining": None if own is None else _money(own.left),
+                "limit_reset": None if own is None else _RESETS.get(own.budget.period),
                 "usage": _money(total),
                 "usage_daily": _money(day),
                 "usage_weekly": _money(week),
@@ -90,6 +104,15 @@ class AccountApi(msgspec.Struct, frozen=True):
                 "expires_at": None if key.expires_at is None else _time(key.expires_at),
             }
         }
+
+    async def _own_budget(self, key: GatewayKey) -> Standing | None:
+        """The key's own that has the least left, a hard one where there is any."""
+        found = [it for it in self.budgets_of.budgets_for(key, None, ()) if it.scope == "key"]
+        if not found or self.money is None:
+            return None
+        chosen = [budget for budget in found if budget.hard] or found
+        standings = await self.money.standing(chosen)
+        return min(standings, key=lambda it: it.limit if it.left is None else it.left)
 
     async def _generation(self, key: GatewayKey, id: str) -> dict[str, Any]:
         trace_id = id if is_uuid7(id) else _HEAD.sub("", id, count=1)

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, quote
 
 import msgspec
 
+from signalbox.actors.money import Money
 from signalbox.actors.services import Surveyor
 from signalbox.errors import ApiError
 from signalbox.http.asgi import RequestError
@@ -25,7 +26,7 @@ from signalbox.http.paths import Endpoint, Place, find_place
 from signalbox.machines.decisions import refusal
 from signalbox.machines.explaining import Considered, ModelExplained, explain, models_of
 from signalbox.machines.facts import Percentiles, RouteHealth, RoutesSurveyed
-from signalbox.types import Price, Request, RetryPolicy, Timeouts
+from signalbox.types import NanoUSD, Price, Request, RetryPolicy, Timeouts, usd
 
 
 class PriceShown(msgspec.Struct, frozen=True):
@@ -147,6 +148,8 @@ class ExplainAnswer(msgspec.Struct, frozen=True):
     """The key that is waited for when every route has failed or has no room."""
     refusal: Refused | None
     """What the client would be told at once, where no route would be called nor waited for."""
+    held: str | None = None
+    """What it would begin with of its hard budgets; null: it has none."""
 
 
 def random_of(query: str, otherwise: float) -> float:
@@ -176,16 +179,32 @@ def place_of(query: str, otherwise: Place) -> Place:
     return place
 
 
+async def left_of(intake: Intake, money: Money | None) -> NanoUSD | None:
+    """What the request's hard budgets have left; None: it has none, or nobody can say now."""
+    hard = [budget for budget in intake.budgets if budget.hard]
+    if not hard or money is None:
+        return None
+    left = [each.left for each in await money.standing(hard)]
+    return min((each for each in left if each is not None), default=None)
+
+
 async def explained(
-    surveyor: Surveyor, intake: Intake, *, at: float, unix_time: float, random: float
+    surveyor: Surveyor,
+    intake: Intake,
+    *,
+    at: float,
+    unix_time: float,
+    random: float,
+    left: NanoUSD | None = None,
 ) -> ExplainAnswer:
-    """`at`: the monotonic clock, in seconds. Nothing is reserved, leased or sent."""
+    """`at`: the monotonic clock, in seconds. `left`: of its hard budgets; None: enough. Nothing is
+    reserved, leased or sent."""
     request, plan = intake.request, intake.plan
     surveys = {}
     for model in models_of(plan):
         candidates = await surveyor.candidates(request, model.routes, at, only_key=plan.only_key)
         surveys[model.name] = RoutesSurveyed(at, candidates, random)
-    explanation = explain(plan, surveys)
+    explanation = explain(plan, surveys, left)
 
     def shown(models: Sequence[ModelExplained]) -> tuple[ModelShown, ...]:
         return tuple(
@@ -219,6 +238,7 @@ async def explained(
         content_fallbacks=shown(explanation.content_fallbacks),
         waits_for=Waiting(waits_for.route.id, waits_for.delay) if waits_for else None,
         refusal=_refused(explanation.refusal),
+        held=None if explanation.held is None else _decimal(usd(explanation.held)),
     )
 
 

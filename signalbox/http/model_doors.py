@@ -47,7 +47,7 @@ from signalbox.http.client_port import ClientPort
 from signalbox.http.cors import Cors
 from signalbox.http.count_api import estimated_count, is_counted, without_tokens
 from signalbox.http.exchanges import JSON, Exchange
-from signalbox.http.explain_api import explained, place_of, random_of
+from signalbox.http.explain_api import explained, left_of, place_of, random_of
 from signalbox.http.intake import PRESET, Intake, take_in
 from signalbox.http.models_api import models_reply, place_of_client
 from signalbox.http.request_budgets import with_budgets
@@ -257,6 +257,7 @@ class ModelDoors:
             at=trio.current_time(),
             unix_time=services.wall_clock(),
             random=random,
+            left=await left_of(intake, services.money),
         )
         await exchange.answer_json(answer)
 

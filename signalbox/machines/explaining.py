@@ -22,6 +22,7 @@ from signalbox.machines.commands import (
     AdmitRequest,
     AwaitKey,
     Command,
+    ExtendHold,
     OpenUpstream,
     SendError,
     SurveyRoutes,
@@ -29,6 +30,7 @@ from signalbox.machines.commands import (
 from signalbox.machines.facts import (
     Candidate,
     Fact,
+    HoldExtended,
     LeaseGranted,
     RequestAdmitted,
     RoutesSurveyed,
@@ -39,7 +41,7 @@ from signalbox.machines.request import decide, start
 from signalbox.machines.selection import Excluded, Load, Ranked
 from signalbox.machines.state import RequestState
 from signalbox.machines.strategies import effective_price
-from signalbox.types import ModelPlan, Route, Strategy
+from signalbox.types import ModelPlan, NanoUSD, Route, Strategy
 
 Surveys = Mapping[str, RoutesSurveyed]
 """By the model's name, for each of `models_of`; all made at one time."""
@@ -94,6 +96,8 @@ class Explanation(msgspec.Struct, frozen=True):
     """The key that is waited for when every route has failed or has no room."""
     refusal: ApiError | None
     """What the client would be told at once, where no route would be called nor waited for."""
+    held: NanoUSD | None = None
+    """What it would begin with of its hard budgets; None: it has none."""
 
 
 def models_of(plan: RequestPlan) -> tuple[ModelPlan, ...]:
@@ -104,19 +108,21 @@ def models_of(plan: RequestPlan) -> tuple[ModelPlan, ...]:
     return tuple(by_name.values())
 
 
-def explain(plan: RequestPlan, surveys: Surveys) -> Explanation:
-    """Raises `KeyError` where a model was not surveyed."""
-    way = _walk(plan, surveys)
+def explain(plan: RequestPlan, surveys: Surveys, left: NanoUSD | None = None) -> Explanation:
+    """Raises `KeyError` where a model was not surveyed. `left`: of the request's hard budgets;
+    None: enough."""
+    way = _walk(plan, surveys, left=left)
     return Explanation(
         models=tuple(_explained(plan, model, way) for model in plan.models),
         context_fallbacks=_detour(
-            plan, surveys, FailureKind.CONTEXT_LENGTH, plan.context_fallbacks
+            plan, surveys, FailureKind.CONTEXT_LENGTH, plan.context_fallbacks, left
         ),
         content_fallbacks=_detour(
-            plan, surveys, FailureKind.CONTENT_POLICY, plan.content_fallbacks
+            plan, surveys, FailureKind.CONTENT_POLICY, plan.content_fallbacks, left
         ),
         waits_for=way.waits_for,
         refusal=None if way.state.attempt else way.error,
+        held=_of(left, way.wants) if plan.spending is not None else None,
     )
 
 
@@ -142,13 +148,21 @@ class _Way(msgspec.Struct):
     """The model whose call failed in another way than by `MOVES_ON`; its legs begin after that."""
     waits_for: AwaitKey | None = None
     error: ApiError | None = None
+    left: NanoUSD | None = None
+    wants: NanoUSD = NanoUSD(0)
 
 
-def _walk(plan: RequestPlan, surveys: Surveys, first_failure: FailureKind = MOVES_ON) -> _Way:
+def _walk(
+    plan: RequestPlan,
+    surveys: Surveys,
+    first_failure: FailureKind = MOVES_ON,
+    *,
+    left: NanoUSD | None = None,
+) -> _Way:
     """`first_failure`: of the first call; all others fail by `MOVES_ON`."""
     at = surveys[plan.models[0].name].at
     state, commands = start(plan, at)
-    way = _Way(state, surveys)
+    way = _Way(state, surveys, left=left)
     todo = deque(commands)
     while todo:
         fact = _answer(way, todo.popleft(), at, first_failure)
@@ -162,7 +176,10 @@ def _answer(way: _Way, command: Command, at: float, first_failure: FailureKind) 
     """What becomes of a command, where anything does."""
     match command:
         case AdmitRequest():
-            return RequestAdmitted(at)
+            way.wants = command.want
+            return RequestAdmitted(at, _of(way.left, command.want))
+        case ExtendHold():
+            return HoldExtended(at, _of(way.left, command.total))
         case SurveyRoutes():
             return _survey(way)
         case AcquireLease():
@@ -181,6 +198,11 @@ def _answer(way: _Way, command: Command, at: float, first_failure: FailureKind) 
     return None
 
 
+def _of(left: NanoUSD | None, wanted: NanoUSD) -> NanoUSD:
+    """What would be held."""
+    return wanted if left is None else min(left, wanted)
+
+
 def _survey(way: _Way) -> RoutesSurveyed:
     name = way.state.model.name
     survey = way.surveys[name]
@@ -196,12 +218,16 @@ def _survey(way: _Way) -> RoutesSurveyed:
 
 
 def _detour(
-    plan: RequestPlan, surveys: Surveys, failure: FailureKind, models: tuple[ModelPlan, ...]
+    plan: RequestPlan,
+    surveys: Surveys,
+    failure: FailureKind,
+    models: tuple[ModelPlan, ...],
+    left: NanoUSD | None,
 ) -> tuple[ModelExplained, ...]:
     """The models that come after such a failure of the first call."""
     if not models:
         return ()
-    way = _walk(plan, surveys, failure)
+    way = _walk(plan, surveys, failure, left=left)
     if not way.failed_on:
         way.legs = {}
     return tuple(_explained(plan, model, way) for model in models)
