@@ -22,7 +22,10 @@ from signalbox.persistence.record_tables import MANAGED
 from signalbox.persistence.records import AuditRecord, Managed
 from signalbox.persistence.rows import charge_row, state_row
 from signalbox.persistence.stores import (
+    NOWHERE,
     Charge,
+    ChargeFilter,
+    Difference,
     M,
     MatchingTraces,
     SpendingQuery,
@@ -30,6 +33,8 @@ from signalbox.persistence.stores import (
     Swept,
     TraceFilter,
     TraceRecord,
+    TracesCompared,
+    UsageSum,
 )
 from signalbox.persistence.trace_rows import event_row, payload_row, read_trace, trace_row
 from signalbox.types import NanoUSD
@@ -74,6 +79,15 @@ def asked(query: SpendingQuery, charge: Charge) -> bool:
         and (query.until is None or charge.at < query.until)
         and charge.request_id not in query.without
     )
+
+
+def counted(query: SpendingQuery, charge: Charge) -> int:
+    """What of a row is summed."""
+    if not asked(query, charge):
+        return 0
+    if query.byok:
+        return (charge.upstream_cost or 0) if charge.is_byok else 0
+    return charge.amount or 0
 
 
 class InlineWorkers:
@@ -130,7 +144,7 @@ class MemoryStore:
     def spent(self, queries: Sequence[SpendingQuery]) -> list[NanoUSD]:
         self.fault("spent")
         return [
-            NanoUSD(sum(each.amount or 0 for each in self.charges.values() if asked(query, each)))
+            NanoUSD(sum(counted(query, each) for each in self.charges.values()))
             for query in queries
         ]
 
@@ -152,6 +166,36 @@ class MemoryStore:
         if replace(there, id=entry.id, at=entry.at) != entry:
             raise RecordExists("ledger", ("request_id",))
         return there
+
+    # Books are compared where there are two.
+
+    def list_charges(
+        self, wanted: ChargeFilter, *, limit: int, before: tuple[float, str] | None = None
+    ) -> list[Charge]:
+        raise NotImplementedError
+
+    def usage(
+        self,
+        by: Sequence[str],
+        *,
+        since: float = 0.0,
+        until: float = 1e12,
+        where: Mapping[str, str] = NOWHERE,
+        limit: int = 10_000,
+    ) -> list[UsageSum]:
+        raise NotImplementedError
+
+    def next_hour(self, after: float) -> float | None:
+        raise NotImplementedError
+
+    def usage_differences(self, hour: float) -> list[Difference]:
+        raise NotImplementedError
+
+    def trace_differences(self, after: str, limit: int) -> TracesCompared:
+        raise NotImplementedError
+
+    def rebuild_usage(self, hours: Sequence[float], audit: AuditRecord) -> None:
+        raise NotImplementedError
 
     def save_traces(self, traces: Sequence[TraceRecord]) -> None:
         self.calls.append(("save_traces", len(traces)))

@@ -16,7 +16,7 @@ from signalbox.persistence.stores import Charge, SpendingQuery, Store
 from signalbox.types import NanoUSD
 from tests import records
 from tests.engines import OpenStore
-from tests.fakes import asked
+from tests.fakes import counted
 
 HOUR = 3600.0
 
@@ -47,6 +47,8 @@ _charges = st.builds(
     account=st.sampled_from(["k1", "team"]),
     model=st.sampled_from(["m", "n"]),
     kind=st.sampled_from(["charge", "charge", TOP_UP, ADJUSTMENT]),
+    is_byok=st.booleans(),
+    upstream_cost=st.none() | st.integers(0, 10**12).map(NanoUSD),
 )
 
 
@@ -60,6 +62,7 @@ def _queries(charges: list[Charge]) -> st.SearchStrategy[SpendingQuery]:
             since=st.just(0.0) | _times,
             until=st.none() | _times,
             without=st.lists(st.sampled_from([*ids, records.fresh_id()]), unique=True).map(tuple),
+            byok=st.booleans(),
         )
     )
 
@@ -80,7 +83,7 @@ def test_what_was_spent_is_the_sum_of_the_charges_that_are_asked_for(
     store.append_charges(charges[1:])  # As when a spool is replayed.
     after = store.spent(queries)
     assert [now - then for now, then in zip(after, before, strict=True)] == [
-        sum(charge.amount or 0 for charge in charges if asked(query, charge)) for query in queries
+        sum(counted(query, charge) for charge in charges) for query in queries
     ]
 
 

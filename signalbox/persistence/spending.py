@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from signalbox.persistence.columns import microseconds, storable_text
 from signalbox.persistence.record_store import Session
+from signalbox.persistence.rows import HOURLY_KEY
 from signalbox.persistence.stores import SpendingQuery
 from signalbox.persistence.usage_rows import COUNTED, HOUR_US
 from signalbox.types import NanoUSD
@@ -23,6 +24,13 @@ _NEVER = 1 << 62
 """Later than any time that is kept."""
 
 _COLUMNS = {"key": "key_id", "user": "end_user", "account": "account"}
+
+_ALL_BYOK = "byok_requests = requests"
+_BYOK_OF_ONE = (
+    f"SELECT SUM(upstream_cost_nano_usd) FROM ledger WHERE {COUNTED} AND is_byok"
+    " AND at_us >= ? AND at_us < ? AND key_id = ? AND account = ? AND model = ?"
+    " AND provider = ? AND route_model = ? AND COALESCE(end_user, '') = ? AND tags = ?"
+)
 
 Test = tuple[str, tuple[object, ...]]
 
@@ -60,6 +68,8 @@ def _spent(session: Session, query: SpendingQuery) -> int:
             + _sum(session, query, "usage_hourly", "hour_us", first_hour, last_hour)
             + _sum(session, query, "ledger", "at_us", last_hour, until)
         )
+        if query.byok:
+            total += _byok_among_others(session, query, first_hour, last_hour)
     for start in range(0, len(query.without), _AT_ONCE):
         part = tuple(storable_text(id) for id in query.without[start : start + _AT_ONCE])
         among = f"request_id IN ({', '.join('?' * len(part))})"
@@ -80,6 +90,7 @@ def _sum(
     if start >= end:
         return 0
     tests = [f"{time} >= ? AND {time} < ?"]
+    amount = "upstream_cost_nano_usd" if query.byok else "amount_nano_usd"
     values: tuple[object, ...] = (start, end)
     for test, more in (further, _scope_test(query)):
         if test:
@@ -87,13 +98,34 @@ def _sum(
             values += more
     if table == "ledger":
         tests.append(COUNTED)
+    if query.byok:
+        tests.append("is_byok" if table == "ledger" else _ALL_BYOK)
     where = f"FROM {table} WHERE {' AND '.join(tests)}"
     if query.scope == "tag":
-        statement = f"SELECT tags, SUM(amount_nano_usd) {where} GROUP BY tags"
+        statement = f"SELECT tags, SUM({amount}) {where} GROUP BY tags"
         found = session.execute(statement, values).fetchall()
-        return sum(int(amount or 0) for tags, amount in found if query.subject in json.loads(tags))
-    [amount] = session.execute(f"SELECT SUM(amount_nano_usd) {where}", values).fetchone() or (0,)
-    return int(amount or 0)
+        return sum(int(sum_ or 0) for tags, sum_ in found if query.subject in json.loads(tags))
+    [total] = session.execute(f"SELECT SUM({amount}) {where}", values).fetchone() or (0,)
+    return int(total or 0)
+
+
+def _byok_among_others(session: Session, query: SpendingQuery, start: int, end: int) -> int:
+    """What callers' own keys cost in those hours in which the gateway's served the same."""
+    test, more = _scope_test(query)
+    found = session.execute(
+        f"SELECT {', '.join(HOURLY_KEY)} FROM usage_hourly WHERE hour_us >= ? AND hour_us < ?"
+        f" AND byok_requests > 0 AND byok_requests < requests{test and f' AND {test}'}",
+        (start, end, *more),
+    ).fetchall()
+    total = 0
+    for hour_us, *key in found:
+        if query.scope == "tag" and query.subject not in json.loads(key[-1]):
+            continue
+        [amount] = session.execute(_BYOK_OF_ONE, (hour_us, hour_us + HOUR_US, *key)).fetchone() or (
+            0,
+        )
+        total += int(amount or 0)
+    return total
 
 
 def _scope_test(query: SpendingQuery) -> Test:

@@ -4,22 +4,28 @@ way. As in `record_store.py`, the engine gives the transactions, and `?` is wher
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from signalbox.ids import first_id
-from signalbox.persistence import crediting, spending
+from signalbox.persistence import bookkeeping, crediting, spending
 from signalbox.persistence.columns import Row, microseconds, storable_text
 from signalbox.persistence.record_store import RecordStore, Session
+from signalbox.persistence.record_tables import AUDIT
 from signalbox.persistence.records import AuditRecord
 from signalbox.persistence.rows import LEDGER_COLUMNS, STATE_COLUMNS, read_charge, read_state
 from signalbox.persistence.stores import (
+    NOWHERE,
     Charge,
+    ChargeFilter,
+    Difference,
     MatchingTraces,
     SpendingQuery,
     StateRecord,
     TraceFilter,
     TraceRecord,
+    TracesCompared,
+    UsageSum,
 )
 from signalbox.persistence.trace_rows import (
     EVENT_COLUMNS,
@@ -93,6 +99,42 @@ class SqlStore(RecordStore):
             raise ValueError(f"request_id is {entry.request_id!r}, expected a UUID")
         with self._changing(f"add a {entry.kind} to the ledger") as session:
             return crediting.credit(session, entry, audit)
+
+    def list_charges(
+        self, wanted: ChargeFilter, *, limit: int, before: tuple[float, str] | None = None
+    ) -> list[Charge]:
+        with self._reading("list charges") as session:
+            return bookkeeping.charges(session, wanted, limit, before)
+
+    def usage(
+        self,
+        by: Sequence[str],
+        *,
+        since: float = 0.0,
+        until: float = 1e12,
+        where: Mapping[str, str] = NOWHERE,
+        limit: int = 10_000,
+    ) -> list[UsageSum]:
+        with self._reading("sum usage") as session:
+            return bookkeeping.usage(session, by, since, until, where, limit)
+
+    def next_hour(self, after: float) -> float | None:
+        with self._reading("look for usage") as session:
+            return bookkeeping.next_hour(session, after)
+
+    def usage_differences(self, hour: float) -> list[Difference]:
+        with self._reading("compare usage with the ledger") as session:
+            return bookkeeping.usage_differences(session, hour)
+
+    def trace_differences(self, after: str, limit: int) -> TracesCompared:
+        with self._reading("compare traces with the ledger") as session:
+            return bookkeeping.trace_differences(session, after, limit)
+
+    def rebuild_usage(self, hours: Sequence[float], audit: AuditRecord) -> None:
+        with self._changing("rebuild usage from the ledger") as session:
+            for hour in hours:
+                bookkeeping.rebuild_hour(session, hour)
+            session.execute(AUDIT.insert, AUDIT.values(audit))
 
     def load_trace(self, trace_id: str) -> TraceRecord | None:
         if not self.is_id(trace_id):

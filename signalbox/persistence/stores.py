@@ -15,6 +15,8 @@ from signalbox.persistence.record_store import Change
 from signalbox.persistence.records import AuditRecord, Managed
 from signalbox.types import NanoUSD, Usage
 
+NOWHERE: Mapping[str, str] = {}
+
 M = TypeVar("M", bound=Managed)
 
 
@@ -174,6 +176,56 @@ class SpendingQuery(msgspec.Struct, frozen=True):
     since: float
     until: float | None = None
     without: tuple[str, ...] = ()
+    byok: bool = False
+    """What callers' own keys cost upstream instead, which is charged to nobody."""
+
+
+class ChargeFilter(msgspec.Struct, frozen=True):
+    """Rows of the ledger, from `since` on and before `until` (Unix seconds). None: all."""
+
+    key: str | None = None
+    user: str | None = None
+    account: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+class UsageSum(msgspec.Struct, frozen=True):
+    """Usage of all hours together, or of those that have something in common."""
+
+    group: Mapping[str, float | str]
+    """What they have in common, by `bookkeeping.GROUPS`: an hour in Unix seconds, tags as JSON."""
+    requests: int
+    byok_requests: int
+    unknown_amounts: int
+    """Requests whose price was unknown: they are missing in `amount`."""
+    input_tokens: int
+    output_tokens: int
+    cached_read_tokens: int
+    """Among those of the input."""
+    reasoning_tokens: int
+    """Among those of the output."""
+    amount: int
+    """Nano-USD, as `upstream_cost`."""
+    upstream_cost: int
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Where the ledger and what should agree with it do not."""
+
+    where: str
+    """`usage` or `traces`."""
+    what: str
+    field: str
+    ledger: int | str
+    found: int | str
+
+
+class TracesCompared(msgspec.Struct, frozen=True):
+    last: str
+    """The id of the last one; empty: there was none."""
+    count: int
+    differences: tuple[Difference, ...]
 
 
 class LedgerStore(Protocol):
@@ -200,6 +252,42 @@ class SpendingStore(Protocol):
 
         The same `request_id` again changes nothing, and what was added then is returned. Raises
         `RecordExists` where that is something else.
+        """
+        ...
+
+
+class BookkeepingStore(Protocol):
+    """`bookkeeping.py` says what is compared, and how."""
+
+    def list_charges(
+        self, wanted: ChargeFilter, *, limit: int, before: tuple[float, str] | None = None
+    ) -> list[Charge]:
+        """Newest first; `before`: time and id of the last one of the page before."""
+        ...
+
+    def usage(
+        self,
+        by: Sequence[str],
+        *,
+        since: float = 0.0,
+        until: float = 1e12,
+        where: Mapping[str, str] = NOWHERE,
+        limit: int = 10_000,
+    ) -> list[UsageSum]:
+        """Summed by these of `bookkeeping.GROUPS`, in their order, for the hours that begin in the
+        time and have these values. Raises `ValueError` for others."""
+        ...
+
+    def next_hour(self, after: float) -> float | None: ...
+
+    def usage_differences(self, hour: float) -> list[Difference]: ...
+
+    def trace_differences(self, after: str, limit: int) -> TracesCompared: ...
+
+    def rebuild_usage(self, hours: Sequence[float], audit: AuditRecord) -> None:
+        """Makes the usage of these hours anew from the ledger, in one transaction with its audit.
+
+        While charges come in on PostgreSQL it may have to be asked again (`StoreUnavailable`).
         """
         ...
 
@@ -303,7 +391,15 @@ class ManagedStore(Protocol):
         ...
 
 
-class Store(LedgerStore, SpendingStore, TraceStore, ProviderStateStore, ManagedStore, Protocol):
+class Store(
+    LedgerStore,
+    SpendingStore,
+    BookkeepingStore,
+    TraceStore,
+    ProviderStateStore,
+    ManagedStore,
+    Protocol,
+):
     """One engine that keeps all of it."""
 
     def ping(self) -> None:

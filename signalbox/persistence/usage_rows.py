@@ -45,7 +45,7 @@ _EXPRESSIONS = {
 COUNTED = "kind = 'charge'"
 """Which rows of the ledger are usage: changes of a balance are none."""
 
-_SUMS = HOURLY_COLUMNS[len(HOURLY_KEY) :]
+SUMS = HOURLY_COLUMNS[len(HOURLY_KEY) :]
 
 
 def folded(source: str, test: str = COUNTED) -> str:
@@ -59,7 +59,7 @@ def folded(source: str, test: str = COUNTED) -> str:
 def added(rows: str, key: Sequence[str] = HOURLY_KEY) -> str:
     """Adds `rows`, such as `folded` gives, to `usage_hourly`. `key`: as the engine's unique index
     has it."""
-    sums = ", ".join(f"{name} = usage_hourly.{name} + excluded.{name}" for name in _SUMS)
+    sums = ", ".join(f"{name} = usage_hourly.{name} + excluded.{name}" for name in SUMS)
     return (
         f"INSERT INTO usage_hourly ({', '.join(HOURLY_COLUMNS)}) {rows}"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sums}"
