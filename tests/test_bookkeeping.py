@@ -1,4 +1,4 @@
-"""The ledger is compared with usage by the hour and with traces: what differs is found and named."""
+"""The ledger compared with usage by the hour and with traces: what differs is found and named."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "keys": "Gateway keys: what clients present.",
     "users": "Users own keys and credits; with a role and a token they may sign in.",
     "presets": "Presets: what requests may leave open.",
+    "ledger": "What was charged, and whether everything agrees with it.",
+    "credits": "Prepaid balances: what was paid in, and what is left of it.",
     "admin-token": "The token that opens the traces.",
     "master-key": "The keys that stored secrets are sealed under.",
     "trace": "Shows a saved request: what was decided, when, and why.",

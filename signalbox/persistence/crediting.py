@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from signalbox.persistence.auditing import Actor, audit_of
 from signalbox.persistence.columns import storable_text
 from signalbox.persistence.record_store import RecordExists, Session
 from signalbox.persistence.record_tables import AUDIT
 from signalbox.persistence.records import AuditRecord
 from signalbox.persistence.rows import LEDGER_COLUMNS, charge_row, read_charge
 from signalbox.persistence.stores import Charge
-from signalbox.types import NanoUSD, Usage
+from signalbox.types import NanoUSD, Usage, usd
 
 TOP_UP = "top_up"
 ADJUSTMENT = "adjustment"
@@ -54,6 +55,17 @@ def entry_of(
         account=account,
         note=note,
     )
+
+
+def audit_of_credit(actor: Actor, entry: Charge, *, id: str) -> AuditRecord:
+    """`id`: a fresh UUIDv7."""
+    told = {
+        "amount": f"{usd(entry.amount or NanoUSD(0)):f}",
+        "note": entry.note,
+        "request_id": entry.request_id,
+    }
+    audit = audit_of(actor, entry.kind, "account", entry.account, id=id, at=entry.at)
+    return replace(audit, after=told)
 
 
 def credit(session: Session, entry: Charge, audit: AuditRecord) -> Charge:
