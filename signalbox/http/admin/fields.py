@@ -23,6 +23,7 @@ _SIGNED = r"^-?[0-9]{1,9}(\.[0-9]{1,9})?(?!\n)$"
 _PRINTABLE = r"^[\x21-\x7e]+(?!\n)$"
 _ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\n)$"
 _SLUG = r"^[A-Za-z0-9][A-Za-z0-9_.-]*(?!\n)$"
+_WORDS = r"^[a-z_]+(,[a-z_]+)*(?!\n)$"
 
 PATTERN_WORDS = {
     _LINE: "one line of text without control characters",
@@ -30,6 +31,7 @@ PATTERN_WORDS = {
     _SIGNED: "an amount in US dollars with at most nine digits before and after the point",
     _PRINTABLE: "printable ASCII without spaces",
     _ID: "an id, which is a UUIDv7",
+    _WORDS: "words with commas between them",
     _SLUG: "letters, digits, `_`, `.` and `-`, with a letter or a digit first",
 }
 
@@ -37,6 +39,7 @@ Id = Annotated[str, Meta(pattern=_ID, max_length=36)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE)]
 Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_TAG, pattern=_LINE)]
 Line = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
+Words = Annotated[str, Meta(max_length=100, pattern=_WORDS)]
 Slug = Annotated[str, Meta(min_length=1, max_length=100, pattern=_SLUG)]
 SecretText = Annotated[str, Meta(min_length=1, max_length=8192, pattern=_PRINTABLE)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=1000)]

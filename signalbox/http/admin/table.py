@@ -11,6 +11,7 @@ from signalbox.http.admin import (
     presets,
     secrets,
     session,
+    usage,
     users,
 )
 from signalbox.http.admin.operations import Operation
@@ -24,5 +25,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *documents.OPERATIONS,
     *secrets.OPERATIONS,
     *credits.OPERATIONS,
+    *usage.OPERATIONS,
     *audit.OPERATIONS,
 )
