@@ -193,9 +193,11 @@ def test_nothing_is_lost_that_is_saved_while_days_are_made(
     with ThreadPoolExecutor(1) as gateway:
         writing = gateway.submit(write)
         with closing(database.open()) as other:
-            for days in range(10):
-                sweep(other, NOON + days * DAY, older_than=NOON - DAY)
-            done.set()
+            try:
+                for days in range(10):
+                    sweep(other, NOON + days * DAY, older_than=NOON - DAY)
+            finally:
+                done.set()
             writing.result(60)
             assert all(other.load_trace(each.id) == each for each in written)
 
