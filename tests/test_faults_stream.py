@@ -75,7 +75,8 @@ def test_a_client_that_leaves_before_an_answer_ends_the_call_at_once(
 
     [trace] = lane.saved_traces("first-second")
     assert trace.events == ("admitted", "route_selected", "cancelled")
-    assert lane.charge(trace) is None
+    charge = lane.charge(trace)
+    assert charge is None or charge.amount == 0
 
     after = lane.ask("first-second", {"authorization": f"Bearer {NARROW}"})
     assert after.text == RESCUE.text

@@ -170,7 +170,7 @@ def test_a_provider_s_reason_is_kept(http: httpx.Client, provider: Provider) -> 
         ({"model": None}, "model"),
         ({"extra": {"retry": "many"}}, "extra.retry"),
         ({"extra": {"unknown": 1}}, "extra.unknown"),
-        ({"extra": {"preset": "p"}}, "extra.preset"),
+        ({"extra": {"preset": 1}}, "extra.preset"),
         ({"extra": {"byok": {"nobody": "sk-12345678"}}}, "extra.byok.nobody"),
         ({"extra": {"provider": "nobody"}}, "provider.only"),
     ],

@@ -21,6 +21,8 @@ provider = "primary"
 model = "theirs"
 headers = { x-team = "a" }
 params = { top_p = 0.5, seed = 1 }
+[presets.p]
+extra = { retry = 1 }
 """
 
 

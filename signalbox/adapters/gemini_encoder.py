@@ -95,7 +95,7 @@ class GenerateEncoder:
         fields = self._fields(delta)
         if self._seams:
             fields = {name: value for name, value in fields.items() if name not in _USAGE}
-        if not ends and "candidates" in fields:
+        if not ends and bytes(fields.get("candidates", b"null")) != b"null":
             candidates = read_objects(fields["candidates"])
             kept = [{n: v for n, v in each.items() if n not in _FINISH} for each in candidates]
             fields["candidates"] = raw(kept)
